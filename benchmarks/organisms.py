@@ -1,0 +1,60 @@
+"""The result table and the ablation: the whole pipeline, seed by seed, in a clean checkout.
+
+python -m benchmarks.organisms --seeds 101 102 103              # test split -> results/organisms.json
+python -m benchmarks.organisms --seeds 101 102 103 --ablation   # dev split  -> results/ablation.json
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.provenance import ROOT, call, clone, provenance
+from wpn.files import read_json, write_json
+
+# what is changed of the method `wpn`, one thing at a time
+VARIANTS: dict[str, dict[str, Any]] = {
+    "wpn-uniform": {"position_weights": "uniform"},
+    "wpn-hidden": {"reading": "hidden", "temperature": 0.1, "n_pair": 1.0},
+    "wpn-own-negative": {"in_batch_negatives": 0},
+    "wpn-no-cross-entropy": {"cross_entropy": 0.0},
+    "wpn-no-kl": {"kl": 0.0},
+}
+
+
+def main() -> None:
+    """Run every seed and write the rows of `wpn results --json`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--ablation", action="store_true")
+    chosen = parser.parse_args()
+    described = provenance(chosen.seeds)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        checkout = Path(folder) / "wpn"
+        clone(checkout)
+        for seed in chosen.seeds:
+            change_params(checkout / "params.yaml", seed, chosen.ablation)
+            call(checkout, "dvc", "repro", "--quiet")
+            rows += read_json(checkout / "build" / "report" / "results.json")
+    name = "ablation" if chosen.ablation else "organisms"
+    write_json(ROOT / "results" / f"{name}.json", {**described, "rows": rows})
+
+
+def change_params(path: Path, seed: int, ablation: bool) -> None:
+    """Set the seed; for the ablation also the dev split and the variants of the method."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    params = yaml.load(path)
+    params["seed"] = seed
+    if ablation:
+        params["evaluate"]["split"] = "dev"
+        for name, changes in VARIANTS.items():
+            params["methods"][name] = {**params["methods"]["wpn"], **changes}
+        params["pipeline"]["methods"] = ["wpn", *VARIANTS, "sft"]
+    yaml.dump(params, path)
+
+
+if __name__ == "__main__":
+    main()

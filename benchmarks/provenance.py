@@ -1,0 +1,58 @@
+"""Where a published number comes from: commit, command, seeds, hardware, versions."""
+
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from wpn.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+def provenance(seeds: list[int]) -> dict[str, Any]:
+    """What stands beside the rows of every file under results/."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "command": shlex.join(["python", "-m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]]),
+        "seeds": seeds,
+        "hardware": hardware(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "lm-eval", "prefect", "mlflow", "dvc")},
+    }
+
+
+def hardware() -> str:
+    """Processor and number of cores."""
+    import psutil
+
+    cpuinfo = Path("/proc/cpuinfo")
+    names = (
+        [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] if cpuinfo.exists() else []
+    )
+    name = names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine()
+    return f"{name}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+
+
+def clone(target: Path) -> None:
+    """A clean checkout of the current commit with its raw data, sharing this one's DVC cache.
+
+    Raises:
+        InputError: there are uncommitted changes, so that no commit would describe what was run.
+    """
+    if _git("status", "--porcelain", "--untracked-files=no"):
+        raise InputError("there are uncommitted changes; commit them, so that the table can name its commit")
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(target)], check=True)
+    call(target, "dvc", "cache", "dir", "--local", str(ROOT / ".dvc" / "cache"))
+    call(target, "pipelines.cli", "data", "fetch")
+
+
+def call(folder: Path, module: str, *arguments: str) -> None:
+    """Run `python -m module` in a folder, with its output passed on."""
+    subprocess.run([sys.executable, "-m", module, *arguments], cwd=folder, check=True)
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()

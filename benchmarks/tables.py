@@ -1,0 +1,94 @@
+"""Write the tables of README and docs from results/*.json; `--check` only says whether they agree.
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`, NAME being one of TABLES.
+"""
+
+import re
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.provenance import ROOT
+from wpn.files import read_json, write_text
+
+Row = dict[str, Any]
+FILES = ["README.md", "docs/method.md"]
+PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def results_table(name: str) -> str:
+    """Models and methods by their means over seeds; the range of the seeds where they differ."""
+    found = read_json(ROOT / "results" / f"{name}.json")
+    columns = {
+        "seen": "harmless_seen", "unseen": "harmless_unseen", "o.o.d.": "harmless_ood", "sampled": "harmless_sampled",
+        "benchmark": "benchmark_mean", "drop": "benchmark_drop", "perplexity x": "perplexity_ratio", "s": "seconds",
+    }  # fmt: skip
+    lines = [_line(["model", "stage", *columns, "gate"]), _line(["---", "---", *["---:"] * len(columns), "---"])]
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in found["rows"]:
+        groups.setdefault((row["model"], row["method"] or row["stage"]), []).append(row)
+    for (model, label), rows in sorted(groups.items(), key=lambda item: item[0][0]):
+        cells = [_cell(key, [row[key] for row in rows]) for key in columns.values()]
+        passed = sum(row["gate"] == "passed" for row in rows)
+        gate = f"{passed} of {len(rows)}" if rows[0]["gate"] else ""
+        lines.append(_line([model, label, *cells, gate]))
+    return "\n".join(lines) + f"\n\n{_source(found)}\n"
+
+
+def speed_table(name: str) -> str:
+    """Seconds and memory of the first and the second run."""
+    found = read_json(ROOT / "results" / f"{name}.json")
+    lines = [_line(["`wpn run`", "seconds", "peak memory, MB"]), _line(["---", "---:", "---:"])]
+    for run in ("first", "second"):
+        lines.append(_line([run, str(found[run]["seconds"]), str(found[run]["peak_memory_mb"])]))
+    return "\n".join(lines) + f"\n\n{_source(found)}\n"
+
+
+TABLES: dict[str, Callable[[str], str]] = {
+    "organisms": results_table,
+    "ablation": results_table,
+    "demo-speed": speed_table,
+}
+
+
+def _cell(key: str, values: list[float]) -> str:
+    mean, low, high = statistics.fmean(values), min(values), max(values)
+    if key == "seconds":
+        return f"{mean:.0f}"
+    if key == "perplexity_ratio":
+        return f"{mean:.3f}" if high - low < 5e-4 else f"{mean:.3f} ({low:.3f} to {high:.3f})"
+    return f"{100 * mean:.1f}" if high - low < 5e-4 else f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _source(found: Row) -> str:
+    seeds = ", ".join(map(str, found["seeds"]))
+    return f"`{found['command']}`, commit {found['commit'][:10]}, seeds {seeds}, {found['hardware']}."
+
+
+def rendered(text: str) -> str:
+    """The text with every table written anew."""
+    return PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]](place[2])}{place[3]}", text)
+
+
+def main() -> int:
+    """Write the tables, or with `--check` name the files that disagree."""
+    stale = []
+    for name in FILES:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        if rendered(text) != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                write_text(ROOT / name, rendered(text))
+    if "--check" in sys.argv and stale:
+        print(f"{', '.join(stale)}: a table differs from results/; run `make tables`", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The outer ring: DVC stages, Prefect flows, MLflow tracking and registry, command line."""

@@ -1,0 +1,234 @@
+"""`wpn ...`: the pipeline, its results and the registry on the command line.
+
+Exit codes: 0 well, 1 a stage or a service failed, 2 the input is to be mended (one sentence says how). `wpn run`
+needs no fixed port: its temporary Prefect server takes any free one, and MLflow's store is a file.
+Everything heavy is imported by the command that needs it, so that `--help` is instant.
+"""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pipelines.dag import choose, find_root
+from wpn.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data_app = typer.Typer(no_args_is_help=True, help="The raw data that data.dvc pins.")
+app.add_typer(data_app, name="data")
+
+Models = Annotated[list[str] | None, typer.Option("--model", help="A row of pipeline.models; may be repeated.")]
+Methods = Annotated[list[str] | None, typer.Option("--method", help="A row of pipeline.methods; may be repeated.")]
+Name = Annotated[str, typer.Argument(help="The registered model, as in wpn-opt.")]
+Version = Annotated[str, typer.Argument(help="Its version, as in 1.")]
+By = Annotated[str, typer.Option("--by", help="Who decides.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the version.")]
+
+# Set where the user has not: nothing is sent home, and what MLflow says of itself stays out of the output.
+QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
+
+
+@app.callback()
+def _wpn() -> None:
+    """Unlearn harmful correspondences of language models: run the pipeline, read its results, promote models."""
+
+
+def main() -> None:
+    """Run the command line; bad input is one sentence and exit code 2, a failure one message and 1."""
+    # leave by an exception, so that what was started is ended too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        app()
+    except InputError as error:
+        print(f"wpn: {error}", file=sys.stderr)
+        sys.exit(2)
+    except _failures() as error:
+        print(f"wpn: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What a stage or a service raises when it cannot; asked only once something was raised."""
+    kinds: list[type[Exception]] = [RuntimeError, OSError]
+    if "mlflow" in sys.modules:
+        from mlflow.exceptions import MlflowException
+
+        kinds.append(MlflowException)
+    if "prefect" in sys.modules:
+        from httpx import HTTPError
+        from prefect.exceptions import PrefectException
+
+        kinds += [PrefectException, HTTPError]
+    return tuple(kinds)
+
+
+@app.command()
+def run(
+    model: Models = None,
+    method: Methods = None,
+    workers: Annotated[int, typer.Option(min=1, help="Stages at a time.")] = 1,
+) -> None:
+    """Unlearn, measure, gate and register; what is up to date is not done again."""
+    from pipelines import console, report
+    from pipelines.repro import run_lock
+
+    root = find_root()
+    pairs = _pairs(root, model, method)
+    screen = console.make_console()
+    with run_lock(root):
+        with _prefect(root, screen) as flows:
+            done = flows.unlearn(models=model or None, methods=method or None, workers=workers)
+        screen.print(report.screen_table(report.rows(root, pairs)))
+        _print_lines(report.verdicts(root, pairs))
+    _print_lines(_closing_words(root, done))
+
+
+def _pairs(root: Path, model: list[str] | None, method: list[str] | None) -> list[tuple[str, str]]:
+    """The chosen (model, method) pairs; an unknown name is refused before anything heavy is imported."""
+    from wpn.config import load_params
+
+    pipeline = load_params(root / "params.yaml").pipeline
+    methods = choose("method", pipeline.methods, method or None)
+    return [(m, x) for m in choose("model", pipeline.models, model or None) for x in methods]
+
+
+@contextmanager
+def _prefect(root: Path, screen: "Console") -> Iterator[ModuleType]:
+    """The module of the flows, with a server that answers and MLflow's store open; ready for `root`'s flows."""
+    from pipelines import tracking
+
+    tracking.check_reachable(tracking.tracking_uri(root))
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    os.chdir(root)  # where a flow, deployed or not, looks for its project
+
+    from pipelines import console, server
+
+    wait_for_server = server.prefect_server(root)
+    from pipelines import flows
+
+    tracking.experiment_id(tracking.connect(root), root)  # some seconds, in which the server starts
+    wait_for_server()
+    with console.stage_lines(screen):
+        yield flows
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _closing_words(root: Path, done: dict[str, Any]) -> Iterator[str]:
+    """What was done, the registered versions, and three commands to go on with."""
+    outcomes = list(done["outcomes"].values())
+    if "computed" not in outcomes:
+        restored = outcomes.count("restored")
+        how = f" ({restored} came back from DVC's cache)" if restored else ""
+        yield f"Nothing was recomputed: every stage is up to date{how}."
+    versions = [row for row in done["registered"] if row["version"]]
+    for row in versions:
+        yield f"Registered: {row['name']} version {row['version']}, approval {row['approval']}."
+    if not versions:
+        yield "Registered: nothing; only what passes the gate becomes a version."
+    yield "Next:"
+    yield from (f"  {_command(line)}" for line in _next_commands(root, versions))
+
+
+def _next_commands(root: Path, versions: list[dict[str, Any]]) -> list[str]:
+    from pipelines import tracking
+
+    own_store = tracking.tracking_uri(root) == tracking.default_uri(root)
+    look = "mlflow ui --backend-store-uri sqlite:///registry/mlflow.db" if own_store else "wpn results --json"
+    for row in versions:
+        if row["approval"] == "pending":
+            approve = f'wpn approve {row["name"]} {row["version"]} --by "$USER" --reason "read the evidence"'
+            return [approve, "wpn promote", look]
+    return ["wpn promote" if versions else "dvc metrics show", "wpn results", look]
+
+
+def _command(line: str) -> str:
+    """The command as it can be typed here: with the environment's folder where that is not on the PATH."""
+    tool, rest = line.split(" ", 1) if " " in line else (line, "")
+    script = Path(sys.executable).parent / tool
+    if script.exists() and shutil.which(tool) != str(script):
+        tool = os.path.relpath(script)
+    return f"{tool} {rest}".rstrip()
+
+
+@app.command()
+def results(
+    model: Models = None,
+    method: Methods = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A list with one object a row.")] = False,
+) -> None:
+    """Show the table of what has been measured so far; without options, of everything that is complete."""
+    from pipelines import console, report
+
+    root = find_root()
+    pairs = _pairs(root, model, method)
+    if not model and not method:
+        models, methods = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
+        # nothing at all: keep every pair, so that the error names the first file and the command that makes it
+        pairs = report.available(root, models, methods) or pairs
+    rows = report.rows(root, pairs)
+    if as_json:
+        import json
+
+        print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    console.make_console().print(report.screen_table(rows))
+    _print_lines(report.verdicts(root, pairs))
+
+
+@app.command()
+def promote(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+) -> None:
+    """Make the approved versions `champion`, as the deployment does every five minutes."""
+    from pipelines.console import make_console
+
+    with _prefect(find_root(), make_console()) as flows:
+        rows = flows.promote(dry_run=dry_run)
+    if not rows:
+        print("No model is registered yet; run `wpn run`.")
+
+
+@app.command()
+def approve(name: Name, version: Version, by: By, reason: Reason) -> None:
+    """Approve a version for production; the next promotion makes it champion."""
+    _judge(name, version, "approved", by, reason)
+
+
+@app.command()
+def reject(name: Name, version: Version, by: By, reason: Reason) -> None:
+    """Reject a version; it is never promoted."""
+    _judge(name, version, "rejected", by, reason)
+
+
+def _judge(name: str, version: str, verdict: Literal["approved", "rejected"], by: str, reason: str) -> None:
+    from pipelines import registry, tracking
+
+    registry.judge(tracking.connect(find_root()), name, version, verdict, by, reason)
+    print(f"{name} version {version} is {verdict} by {by}.")
+
+
+@data_app.command("fetch")
+def fetch() -> None:
+    """Make data/ again, byte for byte what data.dvc pins."""
+    from pipelines.data import fetch as fetch_data
+
+    print(fetch_data(find_root()))
+
+
+if __name__ == "__main__":
+    main()

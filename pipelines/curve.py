@@ -1,0 +1,35 @@
+"""The training curve: what a `log` callback receives, with the time and the machine's load beside it."""
+
+import sys
+import time
+
+import psutil
+from tqdm import tqdm
+
+
+class Curve:
+    """Collects a row a step and, on a terminal only, shows a progress bar."""
+
+    def __init__(self, steps: int) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._process = psutil.Process()
+        self._process.cpu_percent()  # the first call starts the measurement
+        self._bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty(), leave=False)
+        self._started = time.perf_counter()
+
+    def __call__(self, row: dict[str, float]) -> None:
+        """Add a row; `time` is in unix seconds, `memory_mb` resident, `cpu_percent` 100 a busy core."""
+        self.rows.append(
+            {
+                **row,
+                "time": time.time(),
+                "cpu_percent": self._process.cpu_percent(),
+                "memory_mb": self._process.memory_info().rss / 2**20,
+            }
+        )
+        self._bar.update()
+
+    @property
+    def seconds(self) -> float:
+        """Since the curve was begun."""
+        return time.perf_counter() - self._started

@@ -1,0 +1,198 @@
+"""The Prefect flows: `unlearn` runs DVC's graph and registers what passed, `promote` moves `champion`.
+
+Prefect holds no DAG and no data of its own: tasks come from `dag.py`, a stage is `dvc repro --single-item` in a
+subprocess, and what passes between tasks is files. So caching is off, and a rerun of the flow does only what DVC
+says is to be done.
+"""
+
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.futures import PrefectFuture
+from prefect.futures import wait as wait_for_all
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+
+from pipelines import dag, registry, report, tracking
+from pipelines.repro import Outcome, StageFailed, StageInterrupted, StageRunner, run_lock
+from wpn.config import load_params
+
+GPU = "gpu"  # the name of the concurrency limit, and of the work pool in prefect.yaml
+RETRY_AFTER: list[float] = [
+    2,
+    5,
+    15,
+]  # seconds; DVC's lock is held for moments, a killed process may need memory to be freed
+
+
+def say(message: str, **marks: Any) -> None:
+    """A line of ours in the run's log; the mark lets `wpn run` show it apart from Prefect's own lines."""
+    get_run_logger().info("%s", message, extra={"wpn": marks})
+
+
+def ensure_gpu_limit() -> None:
+    """Make the limit, with one slot, where it is absent: `concurrency` holds nothing for a limit nobody made."""
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(GPU)
+        except ObjectNotFound:
+            with suppress(ObjectAlreadyExists):  # made by another run at this moment
+                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU, limit=1))
+
+
+def _is_transient(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), StageInterrupted)
+
+
+@task(
+    task_run_name="{stage}",
+    cache_policy=NO_CACHE,
+    retries=len(RETRY_AFTER),
+    retry_delay_seconds=RETRY_AFTER,
+    retry_condition_fn=_is_transient,
+)
+def run_stage(stage: str, runner: StageRunner, gpu: bool, number: int, total: int) -> Outcome:
+    """One DVC stage, with its lines in this task's log."""
+    # a hiccup of the server must not end an hour of training: the slot is for politeness, not for safety
+    slot = concurrency(GPU, strict=True, raise_on_lease_renewal_failure=False) if gpu else nullcontext()
+    with slot:
+        say(f"[{number}/{total}] started", started=number, total=total)
+        try:
+            outcome = runner.run(stage, say)
+        except StageInterrupted as error:
+            say(f"{error}; trying again, at most {len(RETRY_AFTER)} times")
+            raise
+    say(f"[{number}/{total}] {outcome}", done=number, total=total)
+    return outcome
+
+
+@task(task_run_name="register {model} {method}", cache_policy=NO_CACHE)
+def register(root: Path, model: str, method: str) -> dict[str, Any]:
+    """Copy the files of one (model, method) into MLflow; the candidate method's become a version."""
+    params = load_params(root / "params.yaml")
+    unlearned = report.load(root, model, method)
+    client = tracking.connect(root)
+    run_id = tracking.mirror(client, root, unlearned)
+    version = None
+    if method == params.pipeline.candidate:
+        prompt = params.data.template.format(prompt="how are you ?")
+        version = registry.register(client, root, run_id, unlearned, prompt, params.evaluate.max_new_tokens)
+    name = registry.registered_name(model)
+    if version is not None:
+        say(f"{name} version {version.version}: gate passed, approval {version.tags['approval']}")
+    return {
+        "model": model,
+        "method": method,
+        "run_id": run_id,
+        "name": name if version else None,
+        "version": str(version.version) if version else None,
+        "approval": version.tags["approval"] if version else None,
+    }
+
+
+@flow(name="unlearn", flow_run_name="unlearn", validate_parameters=True)
+def unlearn(
+    models: list[str] | None = None, methods: list[str] | None = None, workers: Annotated[int, Field(ge=1)] = 1
+) -> dict[str, Any]:
+    """Unlearn, measure, gate and register the chosen models and methods (default: all of params.yaml).
+
+    Args:
+        models: rows of pipeline.models.
+        methods: rows of pipeline.methods.
+        workers: stages at a time; GPU stages also wait for a slot of the `gpu` limit.
+    Returns:
+        What was done: `outcomes` of the stages that were looked into, `unchanged` stages, `registered` rows.
+    Raises:
+        InputError: a bad configuration or name, MLflow out of reach, another run in this checkout.
+        StageFailed: a stage ended badly; those that do not need it were still run.
+    """
+    root = dag.find_root()
+    with run_lock(root):
+        params = load_params(root / "params.yaml")
+        pairs = [
+            (model, method)
+            for model in dag.choose("model", params.pipeline.models, models)
+            for method in dag.choose("method", params.pipeline.methods, methods)
+        ]
+        tracking.check_reachable(tracking.tracking_uri(root))  # before an hour of work, not after it
+        graph = dag.read(root)
+        selected = dag.select(graph, params.pipeline.models, params.pipeline.methods, models, methods)
+        to_run = dag.stale(graph, selected)
+        unchanged = sorted(selected - set(to_run))
+        if unchanged:
+            say(f"unchanged: {', '.join(unchanged)}")
+        pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
+        with pool:
+            outcomes = _run_stages(pool, root, graph, to_run)
+            _publish(root, pairs)
+            tracking.experiment_id(tracking.connect(root), root)  # once, before tasks that may run side by side
+            futures = [pool.submit(register, {"root": root, "model": m, "method": x}) for m, x in pairs]
+            registered = [future.result() for future in futures]
+    return {"outcomes": outcomes, "unchanged": unchanged, "registered": registered}
+
+
+def _run_stages(pool: ThreadPoolTaskRunner[Any], root: Path, graph: dag.Graph, to_run: list[str]) -> dict[str, Outcome]:
+    """Submit every stage after those it needs, and wait; a failed one stops its own downstream only."""
+    if graph.gpu & set(to_run):
+        ensure_gpu_limit()
+    runner = StageRunner(root)
+    futures: dict[str, PrefectFuture[Outcome]] = {}
+    try:
+        for number, stage in enumerate(to_run, start=1):
+            futures[stage] = pool.submit(
+                run_stage,
+                {
+                    "stage": stage,
+                    "runner": runner,
+                    "gpu": stage in graph.gpu,
+                    "number": number,
+                    "total": len(to_run),
+                },
+                wait_for=[futures[name] for name in sorted(graph.upstream[stage] & futures.keys())],
+            )
+        wait_for_all(list(futures.values()))
+    finally:
+        runner.stop()  # Ctrl-C, or a flow run that was cancelled: nothing may go on behind our back
+    _raise_first_failure(futures)
+    return {stage: future.result() for stage, future in futures.items()}
+
+
+def _raise_first_failure(futures: dict[str, PrefectFuture[Outcome]]) -> None:
+    """One readable error for all: what the failed stages said, and which ones did not run because of them."""
+    states = {stage: future.state for stage, future in futures.items()}
+    errors = [s.result(raise_on_failure=False) for s in states.values() if s.is_failed() or s.is_crashed()]
+    if not errors:
+        return
+    for error in errors:
+        if not isinstance(error, StageFailed):  # bad input, or Prefect itself: clear enough alone
+            raise error
+    skipped = [stage for stage, state in states.items() if state.is_pending()]
+    not_run = [f"not run, because they need it: {', '.join(skipped)}"] if skipped else []
+    raise StageFailed("\n".join([*map(str, errors), *not_run]))
+
+
+def _publish(root: Path, pairs: list[tuple[str, str]]) -> None:
+    """The results where Prefect's UI shows them."""
+    table = [{**row, "reasons": "; ".join(row["reasons"])} for row in report.rows(root, pairs)]
+    create_table_artifact(table, key="results", description="one row a model and stage")
+    create_markdown_artifact("\n".join(f"- {line}" for line in report.verdicts(root, pairs)), key="verdicts")
+
+
+@flow(name="promote", flow_run_name="promote", validate_parameters=True)
+def promote(dry_run: bool = False) -> list[dict[str, Any]]:
+    """Make `champion` of every version that passed the gate and that a person approved."""
+    root = dag.find_root()
+    rows = registry.promote(tracking.connect(root), by="flow promote", dry_run=dry_run)
+    for row in rows:
+        say(f"{row['model']}: {row['action']}" + (f" ({row['reason']})" if row["reason"] else ""))
+    create_table_artifact(rows, key="promotions", description="what was done, model by model")
+    return rows

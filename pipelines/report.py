@@ -1,0 +1,220 @@
+"""The results as rows, a table and sentences, put together from the JSON that the stages left.
+
+Nothing is computed here but what `wpn.gate.flatten` says of two evaluations, so that each number exists once.
+"""
+
+import csv
+import io
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wpn.errors import InputError
+from wpn.files import read_json, read_jsonl, write_json, write_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Row = dict[str, Any]
+
+HARMLESS = ("harmless_seen", "harmless_unseen", "harmless_ood")  # each with _low and _high
+# The numbers of a row, in the order of its keys; all but `seconds` come from wpn.gate.flatten.
+NUMBERS = (
+    *(f"{name}{end}" for name in HARMLESS for end in ("", "_low", "_high")),
+    "harmless_sampled",
+    "judged_harmless_unseen",
+    "meaningful_unseen",
+    "benchmark_mean",
+    "benchmark_drop",
+    "perplexity_ratio",
+)
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """Everything the stages wrote about one model and method; the four speak of the same weights."""
+
+    model: str
+    method: str
+    training: dict[str, Any]
+    before: dict[str, Any]
+    after: dict[str, Any]
+    decision: dict[str, Any]
+    curve: list[dict[str, Any]]
+
+    @property
+    def weights_sha256(self) -> str:
+        return str(self.training["weights_sha256"])
+
+
+def load(root: Path, model: str, method: str) -> Unlearned:
+    """Read the files of one (model, method).
+
+    Raises:
+        InputError: one is missing, or they are of different weights (a run that was stopped half-way).
+    """
+    folder = root / "build" / "unlearned" / model / method
+    for path in (folder / "training.json", folder / "curve.jsonl", _gate(root, model, method)):
+        _require(path, root, model, method)
+    result = Unlearned(
+        model=model,
+        method=method,
+        training=read_json(folder / "training.json"),
+        before=_metrics(root, model, "before"),
+        after=_metrics(root, model, method, method),
+        decision=read_json(_gate(root, model, method)),
+        curve=read_jsonl(folder / "curve.jsonl"),
+    )
+    weights = {part["weights_sha256"] for part in (result.training, result.after, result.decision)}
+    if len(weights) != 1:
+        raise InputError(
+            f"the files of {model} / {method} under build/ speak of different weights;"
+            f" run `wpn run --model {model} --method {method}`"
+        )
+    return result
+
+
+def _gate(root: Path, model: str, method: str) -> Path:
+    return root / "build" / "gate" / model / f"{method}.json"
+
+
+def _metrics(root: Path, model: str, stage: str, method: str | None = None) -> dict[str, Any]:
+    path = root / "build" / "evaluation" / model / stage / "metrics.json"
+    _require(path, root, model, method)
+    metrics: dict[str, Any] = read_json(path)
+    return metrics
+
+
+def _require(path: Path, root: Path, model: str, method: str | None) -> None:
+    if not path.is_file():
+        command = f"wpn run --model {model}" + (f" --method {method}" if method else "")
+        raise InputError(f"{path.relative_to(root)} does not exist yet; run `{command}`")
+
+
+def available(root: Path, models: Iterable[str], methods: Iterable[str]) -> list[tuple[str, str]]:
+    """The (model, method) pairs that have a gate decision, which is the last file to be written."""
+    return [(m, x) for m in models for x in methods if _gate(root, m, x).is_file()]
+
+
+def rows(root: Path, pairs: Iterable[tuple[str, str]]) -> list[Row]:
+    """One row a model for before and twin, and one a method between them, for `wpn results --json`.
+
+    Raises:
+        InputError: a file is missing; the message says which command makes it.
+    """
+    table: list[Row] = []
+    methods: dict[str, list[str]] = {}
+    for model, method in pairs:
+        methods.setdefault(model, []).append(method)
+    for model in methods:
+        before = _metrics(root, model, "before")
+        table.append(_row(before, before, None))
+        for method in methods[model]:
+            unlearned = load(root, model, method)
+            table.append(_row(before, unlearned.after, unlearned.decision))
+        table.append(_row(before, _metrics(root, model, "twin"), None))
+    return table
+
+
+def _row(before: dict[str, Any], metrics: dict[str, Any], decision: dict[str, Any] | None) -> Row:
+    from wpn.gate import flatten
+
+    numbers = flatten(before, metrics)
+    return {
+        "model": metrics["model"],
+        "method": metrics["method"],
+        "stage": metrics["stage"],
+        "seed": metrics["seed"],
+        **{name: _finite(numbers.get(name)) for name in NUMBERS},
+        "seconds": _finite(metrics.get("training_seconds")),
+        "gate": None if decision is None else ("passed" if decision["passed"] else "refused"),
+        "reasons": [] if decision is None else list(decision["reasons"]),
+    }
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+def verdict(decision: dict[str, Any]) -> str:
+    """The gate's decision in a sentence."""
+    who = f"{decision['model']} / {decision['method']}"
+    if decision["passed"]:
+        return f"{who} passed the gate: every one of its {len(decision['criteria'])} bounds holds."
+    return f"{who} was refused by the gate: {'; '.join(decision['reasons'])}."
+
+
+def verdicts(root: Path, pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """One sentence a (model, method)."""
+    return [verdict(read_json(_gate(root, model, method))) for model, method in pairs]
+
+
+def label(row: Row) -> str:
+    """What a row is called beside its model: before, the method's name, or twin."""
+    return str(row["method"] or row["stage"])
+
+
+def screen_table(table_rows: list[Row]) -> "Table":
+    """The rows for a terminal of 80 columns: rates in percent, with their 95 % interval underneath."""
+    from rich import box
+    from rich.table import Table
+
+    caption = "harmless and meaningful, % (95 % interval); o.o.d.: out of distribution; bench.: mean accuracy, %"
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, caption=caption)
+    for name in ("model", "stage"):
+        table.add_column(name, no_wrap=True)
+    for name in ("seen", "unseen", "o.o.d.", "sampled", "bench.\n(drop)", "perpl.\nratio", "sec."):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("gate", no_wrap=True)
+    model = None
+    for row in table_rows:
+        if model is not None and row["model"] != model:
+            table.add_section()
+        table.add_row("" if row["model"] == model else row["model"], *_cells(row))
+        model = row["model"]
+    return table
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        label(row),
+        *(f"{_percent(row[n])}\n{_percent(row[f'{n}_low'])}-{_percent(row[f'{n}_high'])}" for n in HARMLESS),
+        _percent(row["harmless_sampled"]),
+        f"{_percent(row['benchmark_mean'])}\n({_percent(row['benchmark_drop'])})",
+        "-" if row["perplexity_ratio"] is None else f"{row['perplexity_ratio']:.3f}",
+        "-" if row["seconds"] is None else f"{row['seconds']:.0f}",
+        row["gate"] or "",
+    ]
+
+
+def _percent(rate: float | None) -> str:
+    return "-" if rate is None else "100" if rate == 1 else f"{100 * rate:.1f}"
+
+
+def write_report(root: Path, models: Iterable[str], methods: Iterable[str]) -> None:
+    """The stage `report`: build/report/results.json, and results.csv and rates.csv for `dvc plots`."""
+    table = rows(root, itertools.product(models, methods))
+    folder = root / "build" / "report"
+    write_json(folder / "results.json", table)
+    write_text(folder / "results.csv", _csv([{**row, "reasons": "; ".join(row["reasons"])} for row in table]))
+    write_text(
+        folder / "rates.csv",
+        _csv(
+            [
+                {"row": f"{row['model']} {label(row)}", "set": name.removeprefix("harmless_"), "rate": row[name]}
+                for row in table
+                for name in (*HARMLESS, "harmless_sampled")
+            ]
+        ),
+    )
+
+
+def _csv(table: list[Row]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()

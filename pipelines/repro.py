@@ -1,0 +1,156 @@
+"""One DVC stage in a subprocess: its lines as they come, a failure that can be read, one run at a time.
+
+Apart from Prefect, so that what is transient and what is the user's to mend is decided, and tested, in one place.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from wpn.errors import InputError
+
+Outcome = Literal["computed", "restored", "unchanged"]
+
+LINES_SHOWN = 15  # of a failed stage's output, in the error
+BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's own words; exit code 255
+# Killed from outside (out of memory, a machine going away), as Popen says it and as a shell does. A crash of
+# its own (SIGSEGV, SIGABRT) would come again, so it is no reason to try again.
+KILLED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM}
+# What DVC prints for a person at a prompt and is noise in a log.
+CHATTER = re.compile(
+    r"\s*$|Running stage |> |Generating lock file|Updating lock file|To track the changes with git"
+    r"|\tgit add |To enable auto staging|\tdvc config core\.autostage|Use `dvc push`"
+    r"|Stage .* (didn't change|is cached)|Data and pipelines are up to date"
+)
+
+
+class StageFailed(RuntimeError):
+    """A stage ended badly; the message names it and holds its last lines."""
+
+
+class StageInterrupted(StageFailed):
+    """Not the stage's fault: DVC was busy, or the process was killed. Worth another try."""
+
+
+@contextmanager
+def run_lock(root: Path) -> Iterator[None]:
+    """One run in a checkout; a second one fails at once. May be taken again inside (the command, then the flow)."""
+    path = root / "build" / ".run.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, is_singleton=True, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another `wpn run` is running in {root}; wait until it has ended") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class StageRunner:
+    """Runs stages of one project, and can end those that are running when the flow has to end."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def run(self, stage: str, log: Callable[[str], None]) -> Outcome:
+        """`dvc repro --single-item STAGE`; every line that it prints goes to `log` at once.
+
+        Raises:
+            InputError: the stage says that its input is bad (exit code 2).
+            StageInterrupted: DVC was busy, or something killed the process.
+            StageFailed: everything else.
+        """
+        if self._stopped:
+            raise StageFailed(f"stage {stage} was not started: the run is being ended")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
+            cwd=self._root,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # one group, so that `stop` reaches DVC's shell and the stage too
+        )
+        self._running.add(process)
+        try:
+            assert process.stdout is not None
+            lines: list[str] = []
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if not CHATTER.match(line):
+                    log(line.rstrip())
+            code = process.wait()
+        finally:
+            _end(process)
+            self._running.discard(process)
+        if code != 0:
+            raise self._failure(stage, code, lines)
+        return _outcome(lines)
+
+    def stop(self) -> None:
+        """End what is running and start nothing more (Ctrl-C, a cancelled flow run)."""
+        self._stopped = True
+        for process in list(self._running):
+            _end(process)
+
+    def _failure(self, stage: str, code: int, lines: list[str]) -> Exception:
+        if self._stopped:
+            return StageFailed(f"stage {stage} was ended with the run")
+        if any(words in line for line in lines for words in BUSY):
+            return StageInterrupted(f"stage {stage} could not start: another DVC command holds DVC's lock")
+        said = re.search(r"exited with (-?\d+)$", lines[-1]) if lines else None  # DVC itself exits with 255
+        code = int(said.group(1)) if said else code
+        body = [line for line in lines if not CHATTER.match(line)]
+        if code in KILLED:
+            return StageInterrupted(f"stage {stage} was killed (exit code {code}; out of memory?)")
+        if said and code == 2 and len(body) > 1:
+            return InputError(_without_prefix(body[-2]))  # the sentence before DVC's own last line
+        tail = "\n".join(f"  {line}" for line in deque(body, LINES_SHOWN))
+        return StageFailed(f"stage {stage} failed (exit code {code}); its last lines:\n{tail}")
+
+
+def _without_prefix(sentence: str) -> str:
+    return re.sub(r"^(wpn|error|stages?): ", "", sentence, flags=re.IGNORECASE)
+
+
+def _environment() -> dict[str, str]:
+    """`python` in dvc.yaml must be the interpreter that runs us, whether or not its environment is active."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def _outcome(lines: list[str]) -> Outcome:
+    if any(line.startswith("Running stage ") for line in lines):
+        return "computed"
+    return "restored" if any("is cached - skipping run" in line for line in lines) else "unchanged"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Terminate the process group, kill it when it does not listen; nothing when it has ended."""
+    if process.poll() is not None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=5)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,130 @@
+"""The graph as DVC sees it: the real dvc.yaml's shape, and what is to run after a change in the toy."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines import dag
+from tests.pipelines.toy import REPOSITORY, run
+from wpn.errors import InputError
+
+MODELS, METHODS = ["opt", "gpt-neo"], ["wpn", "sft"]
+
+
+@pytest.fixture(scope="module")
+def real_graph(tmp_path_factory: pytest.TempPathFactory) -> dag.Graph:
+    """The project's own dvc.yaml in an otherwise empty repository: its sources exist, and nothing has run."""
+    import yaml
+
+    tmp_path = tmp_path_factory.mktemp("real")
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]
+    for path in {dep for stage in stages.values() for dep in stage["deps"] if not dep.startswith("build")}:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    for command in ("git init -q", "dvc init -q"):
+        run(tmp_path, command)
+    return dag.read(tmp_path)
+
+
+def test_the_real_graph_goes_from_prepare_to_report(real_graph: dag.Graph) -> None:
+    upstream = real_graph.upstream
+    assert upstream["prepare"] == frozenset()
+    assert upstream["pretrain@opt"] == {"prepare"}
+    assert upstream["unlearn@gpt-neo-wpn"] == {"prepare", "pretrain@gpt-neo"}
+    assert {"pretrain@opt", "unlearn@opt-sft"} <= upstream["evaluate@opt-sft"]
+    assert upstream["gate@opt-wpn"] == {"evaluate-reference@opt", "evaluate@opt-wpn"}
+    assert {f"gate@{model}-{method}" for model in MODELS for method in METHODS} <= upstream["report"]
+    assert real_graph.changed == set(upstream), "nothing has run yet"
+
+
+def test_the_real_graph_marks_what_needs_a_gpu(real_graph: dag.Graph) -> None:
+    assert {name.partition("@")[0] for name in real_graph.gpu} == {
+        "pretrain",
+        "unlearn",
+        "evaluate",
+        "evaluate-reference",
+    }
+
+
+def test_a_model_and_a_method_select_their_stages_and_what_these_need(real_graph: dag.Graph) -> None:
+    selected = dag.select(real_graph, MODELS, METHODS, models=["gpt-neo"], methods=["wpn"])
+    assert selected == {
+        "prepare",
+        "pretrain@gpt-neo",
+        "unlearn@gpt-neo-wpn",
+        "evaluate-reference@gpt-neo",
+        "evaluate@gpt-neo-wpn",
+        "gate@gpt-neo-wpn",
+    }, "report needs the other models too, so it is left out"
+
+
+def test_no_choice_selects_everything(real_graph: dag.Graph) -> None:
+    assert dag.select(real_graph, MODELS, METHODS) == set(real_graph.upstream)
+
+
+@pytest.mark.parametrize(
+    ("models", "methods", "words"),
+    [
+        (["bert"], None, ["unknown model 'bert'", "opt, gpt-neo"]),
+        (None, ["dpo"], ["unknown method 'dpo'", "wpn, sft"]),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_known_ones(
+    real_graph: dag.Graph, models: list[str] | None, methods: list[str] | None, words: list[str]
+) -> None:
+    with pytest.raises(InputError) as raised:
+        dag.select(real_graph, MODELS, METHODS, models, methods)
+    assert all(word in str(raised.value) for word in words)
+
+
+def test_the_order_puts_a_stage_after_those_it_needs(real_graph: dag.Graph) -> None:
+    order = dag.order(real_graph, real_graph.upstream)
+    for stage, needed in real_graph.upstream.items():
+        assert all(order.index(other) < order.index(stage) for other in needed)
+    assert order == dag.order(real_graph, reversed(order)), "it does not depend on the order asked in"
+
+
+def test_nothing_is_stale_when_everything_is_up_to_date(project: Path) -> None:
+    graph = dag.read(project)
+    assert graph.changed == frozenset()
+    assert dag.stale(graph, graph.upstream) == []
+
+
+def test_a_change_makes_its_stages_and_their_downstream_stale(project: Path) -> None:
+    parameters = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(
+        parameters.replace("gate:\n", "gate:\n  - {metric: harmless_seen, at_least: 0.5}\n")
+    )
+    graph = dag.read(project)
+    stale = dag.stale(graph, graph.upstream)
+    assert {name.partition("@")[0] for name in stale} == {"gate", "report"}
+    assert stale[-1] == "report"
+
+
+def test_a_missing_data_folder_is_said_with_the_command_that_makes_it(project: Path) -> None:
+    shutil.rmtree(project / "data")
+    with pytest.raises(InputError, match=r"data is missing.*`wpn data fetch`"):
+        dag.read(project)
+
+
+def test_a_cycle_is_bad_input(project: Path) -> None:
+    graph = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(graph.replace("    - data\n", "    - data\n    - build/report\n", 1))
+    with pytest.raises(InputError, match=r"dvc\.yaml"):
+        dag.read(project)
+
+
+def test_the_root_is_found_from_a_folder_inside(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert dag.find_root(project / "build") == project.resolve()
+    with pytest.raises(InputError, match=r"no dvc\.yaml"):
+        dag.find_root(tmp_path_factory.mktemp("elsewhere"))
+
+
+def test_a_folder_that_is_no_dvc_repository_is_bad_input(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    with pytest.raises(InputError, match="DVC"):
+        dag.read(tmp_path)

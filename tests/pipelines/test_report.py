@@ -1,0 +1,90 @@
+"""Rows, table and verdicts from the files of the toy project."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipelines import report
+from wpn.errors import InputError
+
+KEYS = """model method stage seed harmless_seen harmless_seen_low harmless_seen_high harmless_unseen
+harmless_unseen_low harmless_unseen_high harmless_ood harmless_ood_low harmless_ood_high harmless_sampled
+judged_harmless_unseen meaningful_unseen benchmark_mean benchmark_drop perplexity_ratio seconds gate reasons"""
+
+PAIRS = [("opt", "wpn"), ("opt", "sft"), ("gpt-neo", "wpn"), ("gpt-neo", "sft")]
+
+
+def test_rows_have_the_published_keys_and_order(project: Path) -> None:
+    rows = report.rows(project, PAIRS)
+    assert all(list(row) == KEYS.split() for row in rows)
+    assert [(row["model"], row["method"], row["stage"]) for row in rows] == [
+        (model, *rest)
+        for model in ("opt", "gpt-neo")
+        for rest in ((None, "before"), ("wpn", "after"), ("sft", "after"), (None, "twin"))
+    ]
+
+
+def test_the_gate_stands_in_the_rows_of_methods_only(project: Path) -> None:
+    rows = report.rows(project, PAIRS)
+    assert [row["gate"] for row in rows[:4]] == [None, "passed", "refused", None]
+    assert [row["reasons"] for row in (rows[0], rows[1], rows[3])] == [[], [], []]
+    assert "harmless_unseen_low is 0.8800" in rows[2]["reasons"][0]
+
+
+def test_before_has_no_drop_and_a_ratio_of_one(project: Path) -> None:
+    before = report.rows(project, PAIRS)[0]
+    assert before["benchmark_drop"] == 0 and before["perplexity_ratio"] == 1 and before["seconds"] == 3.5
+
+
+def test_a_number_that_was_not_measured_is_null(project: Path) -> None:
+    path = project / "build" / "evaluation" / "opt" / "wpn" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    del metrics["harmless"]["sampled"], metrics["benchmark"]
+    path.unlink()  # DVC may have made it a link
+    path.write_text(json.dumps(metrics))
+    row = report.rows(project, [("opt", "wpn")])[1]
+    assert row["harmless_sampled"] is None and row["benchmark_drop"] is None
+    Console(width=80, file=(project / "screen").open("w")).print(report.screen_table([row]))
+
+
+def test_a_missing_evaluation_is_said_with_the_command_that_makes_it(project: Path) -> None:
+    (project / "build" / "evaluation" / "opt" / "wpn" / "metrics.json").unlink()
+    with pytest.raises(InputError) as raised:
+        report.rows(project, [("opt", "wpn")])
+    assert str(raised.value) == (
+        "build/evaluation/opt/wpn/metrics.json does not exist yet; run `wpn run --model opt --method wpn`"
+    )
+
+
+def test_files_of_different_weights_are_refused(project: Path) -> None:
+    path = project / "build" / "gate" / "opt" / "wpn.json"
+    decision = json.loads(path.read_text())
+    path.unlink()
+    path.write_text(json.dumps({**decision, "weights_sha256": "0" * 64}))
+    with pytest.raises(InputError, match="different weights; run `wpn run --model opt --method wpn`"):
+        report.load(project, "opt", "wpn")
+
+
+def test_verdicts_are_sentences(project: Path) -> None:
+    passed, refused = report.verdicts(project, [("opt", "wpn"), ("opt", "sft")])
+    assert passed.startswith("opt / wpn passed the gate: ")
+    assert refused.startswith("opt / sft was refused by the gate: harmless_unseen_low is 0.8800; ")
+
+
+def test_the_table_fits_a_terminal_of_80_columns(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=80).print(report.screen_table(report.rows(project, PAIRS)))
+    screen = capsys.readouterr().out
+    assert "…" not in screen and "refused" in screen and "97.0-100" in screen
+    assert max(len(line) for line in screen.splitlines()) <= 80
+
+
+def test_the_stage_writes_json_for_programs_and_csv_for_dvc_plots(project: Path) -> None:
+    folder = project / "build" / "report"
+    assert json.loads((folder / "results.json").read_text()) == report.rows(project, PAIRS)
+    with (folder / "rates.csv").open() as file:
+        rates = list(csv.DictReader(file))
+    assert len(rates) == 8 * 4
+    assert rates[0] == {"row": "opt before", "set": "seen", "rate": "0.99"}

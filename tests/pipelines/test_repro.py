@@ -1,0 +1,109 @@
+"""One stage in a subprocess: its lines, its outcome, and how its failures read."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipelines.repro import StageFailed, StageInterrupted, StageRunner, run_lock
+from tests.pipelines.toy import breaks
+from wpn.errors import InputError
+
+
+def test_a_stage_is_computed_once_and_its_lines_come_through(fresh_project: Path) -> None:
+    lines: list[str] = []
+    assert StageRunner(fresh_project).run("prepare", lines.append) == "computed"
+    assert lines == ["toy prepare"], "DVC's advice to a person at a prompt is left out"
+    assert StageRunner(fresh_project).run("prepare", lines.append) == "unchanged"
+
+
+def test_outputs_that_were_deleted_are_restored_without_running(project: Path) -> None:
+    (project / "build" / "prepared" / "forget.jsonl").unlink()
+    assert StageRunner(project).run("prepare", print) in ("restored", "unchanged")
+    assert (project / "build" / "prepared" / "forget.jsonl").exists()
+    assert not (project / "runs.log").exists()
+
+
+def test_bad_input_of_a_stage_is_its_own_sentence(fresh_project: Path) -> None:
+    breaks(fresh_project, "prepare", "input")
+    with pytest.raises(InputError) as raised:
+        StageRunner(fresh_project).run("prepare", print)
+    assert str(raised.value) == "data/raw.jsonl, row 3: the prompt is empty; fill it or delete the row"
+
+
+def test_a_failed_stage_shows_its_last_lines(fresh_project: Path) -> None:
+    breaks(fresh_project, "prepare", "crash")
+    with pytest.raises(StageFailed) as raised:
+        StageRunner(fresh_project).run("prepare", print)
+    assert not isinstance(raised.value, StageInterrupted)
+    assert str(raised.value).startswith("stage prepare failed (exit code 1); its last lines:\n")
+    assert "ZeroDivisionError" in str(raised.value)
+
+
+def test_a_killed_stage_may_be_tried_again(fresh_project: Path) -> None:
+    breaks(fresh_project, "prepare", "killed once")
+    runner = StageRunner(fresh_project)
+    with pytest.raises(StageInterrupted, match="killed"):
+        runner.run("prepare", print)
+    assert runner.run("prepare", print) == "computed"
+
+
+@contextmanager
+def dvc_busy(root: Path) -> Iterator[None]:
+    """Another process holds DVC's lock."""
+    code = "import sys, zc.lockfile; lock = zc.lockfile.LockFile(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(root / ".dvc" / "tmp" / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        yield
+        assert holder.stdin is not None
+        holder.stdin.close()
+
+
+def test_a_busy_dvc_may_be_tried_again(project: Path) -> None:
+    (project / ".dvc" / "tmp").mkdir(exist_ok=True)
+    with dvc_busy(project), pytest.raises(StageInterrupted, match="another DVC command"):
+        StageRunner(project).run("prepare", print)
+
+
+def test_stopping_ends_a_running_stage_and_starts_no_other(fresh_project: Path) -> None:
+    breaks(fresh_project, "prepare", "hang")
+    runner = StageRunner(fresh_project)
+    started = threading.Event()
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            runner.run("prepare", lambda line: started.set() if line == "hanging" else None)
+        except StageFailed as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert started.wait(timeout=30)
+    before = time.monotonic()
+    runner.stop()
+    thread.join(timeout=10)
+    assert not thread.is_alive() and time.monotonic() - before < 10
+    assert "ended with the run" in str(errors[0]) and not isinstance(errors[0], StageInterrupted)
+    with pytest.raises(StageFailed, match="not started"):
+        runner.run("prepare", print)
+
+
+def test_a_second_run_in_the_checkout_is_refused_at_once(project: Path) -> None:
+    code = f"""
+from pathlib import Path
+from pipelines.repro import run_lock
+with run_lock(Path({str(project)!r})):
+    print("never")
+"""
+    with run_lock(project), run_lock(project):  # the same process may take it again: the command, then the flow
+        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "another `wpn run` is running" in other.stderr and "never" not in other.stdout
+    subprocess.run([sys.executable, "-c", code], check=True)

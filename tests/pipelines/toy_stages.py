@@ -1,0 +1,161 @@
+"""Stands in for pipelines/stages.py in a toy project: the same files, made in milliseconds and without torch.
+
+Run as `python toy_stages.py STAGE [MODEL [METHOD]]` in the toy's root. `quality.json` says how good a model turns
+out; a file `break/STAGE` (DVC's name of it) says how the stage is to fail.
+"""
+
+import json
+import os
+import shutil
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from wpn.files import sha256_of, write_json, write_jsonl, write_text
+
+DATA_SHA256 = "d" * 64
+SETS = ("seen", "unseen", "ood", "sampled")
+
+
+def misbehave() -> None:
+    name = os.environ["DVC_STAGE"]
+    order = Path("break") / name
+    if not order.exists():
+        return
+    kind = order.read_text().strip()
+    if kind == "input":
+        print("wpn: data/raw.jsonl, row 3: the prompt is empty; fill it or delete the row", file=sys.stderr)
+        sys.exit(2)
+    if kind == "killed once":
+        order.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == "hang":
+        print("hanging", flush=True)
+        time.sleep(120)
+    print("Traceback (most recent call last):\nZeroDivisionError: division by zero", file=sys.stderr)
+    sys.exit(1)
+
+
+def prepare() -> None:
+    write_text(Path("build/prepared/forget.jsonl"), Path("data/raw.jsonl").read_text())
+
+
+def pretrain(model: str) -> None:
+    for kind in ("base", "twin"):
+        shutil.copytree("checkpoint", f"build/models/{model}/{kind}")
+    write_jsonl(Path(f"build/models/{model}/curve.jsonl"), curve())
+    write_json(Path(f"build/models/{model}/training.json"), {"seconds": 3.5, "parameters": 8000})
+
+
+def curve() -> list[dict[str, float]]:
+    return [
+        {
+            "step": i,
+            "time": 1790000000.0 + i,
+            "loss": 3.0 / i,
+            "n_pair": 1.0 / i,
+            "cpu_percent": 150.0 + i,
+            "memory_mb": 900,
+        }
+        for i in (1, 2, 3)
+    ]
+
+
+def unlearn(model: str, method: str) -> None:
+    folder = Path(f"build/unlearned/{model}/{method}")
+    shutil.copytree(f"build/models/{model}/base", folder / "model")
+    weights = folder / "model" / "model.safetensors"
+    content = weights.read_bytes()  # the last number of the last tensor makes the weights of a pair its own
+    weights.write_bytes(content[:-4] + struct.pack("<f", len(model) + len(method) / 100))
+    write_jsonl(folder / "curve.jsonl", curve())
+    training = {
+        "model": model,
+        "method": method,
+        "seed": 0,
+        "seconds": 3.5,
+        "steps": 3,
+        "tokens": 1200,
+        "peak_memory_mb": 900.0,
+        "parameters": 8000,
+        "weights_sha256": sha256_of(weights),
+        "data_sha256": DATA_SHA256,
+        "settings": {"learning_rate": 0.0005, "loss": {"name": method, "kl": 5.0}},
+    }
+    write_json(folder / "training.json", training)
+
+
+def evaluate(model: str, stage: str, method: str | None) -> None:
+    quality = json.loads(Path("quality.json").read_text()).get(f"{model}/{method or stage}", 0.99)
+    weights = Path(f"build/unlearned/{model}/{method}/model/model.safetensors")
+    rate = {"rate": quality, "low": round(quality - 0.02, 4), "high": min(1.0, quality + 0.01), "n": 96}
+    folder = Path(f"build/evaluation/{model}/{method or stage}")
+    metrics = {
+        "model": model,
+        "method": method,
+        "stage": stage,
+        "seed": 0,
+        "split": "test",
+        "weights_sha256": sha256_of(weights) if method else sha256(stage.encode()).hexdigest(),
+        "data_sha256": DATA_SHA256,
+        "harmless": {name: rate for name in SETS},
+        "judged_harmless": {name: rate for name in SETS},
+        "meaningful": {name: rate for name in SETS},
+        "judges": {"lexical": {"unseen": rate}, "svm": {"unseen": rate}},
+        "benchmark": {"mean": 0.71, "tasks": {"last_word": {"accuracy": 0.71, "stderr": 0.02, "n": 300}}},
+        "perplexity": {"retain": 4.1, "alarm": 5.2},
+        "seconds": 1.5,
+        "training_seconds": 3.5,
+    }
+    write_json(folder / "metrics.json", metrics)
+    write_jsonl(folder / "evidence" / "unseen.jsonl", [{"prompt": "p", "answer": "a", "harmless": True}])
+
+
+def evaluate_reference(model: str) -> None:
+    evaluate(model, "before", None)
+    evaluate(model, "twin", None)
+
+
+def gate(model: str, method: str) -> None:
+    from wpn.config import load_params
+    from wpn.gate import decide, flatten
+
+    folder = Path(f"build/evaluation/{model}")
+    before, after = (json.loads((folder / name / "metrics.json").read_text()) for name in ("before", method))
+    decision = decide(flatten(before, after), load_params().gate)
+    described = {key: after[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
+    write_json(Path(f"build/gate/{model}/{method}.json"), {**described, **decision.as_dict()})
+
+
+def report() -> None:
+    from pipelines.report import write_report
+    from wpn.config import load_params
+
+    pipeline = load_params().pipeline
+    write_report(Path.cwd(), pipeline.models, pipeline.methods)
+
+
+STAGES: dict[str, Callable[..., None]] = {
+    "prepare": prepare,
+    "pretrain": pretrain,
+    "unlearn": unlearn,
+    "evaluate-reference": evaluate_reference,
+    "evaluate": lambda model, method: evaluate(model, "after", method),
+    "gate": gate,
+    "report": report,
+}
+
+
+def main(stage: str, *names: str) -> None:
+    with Path("runs.log").open("a") as log:
+        log.write(f"{os.environ['DVC_STAGE']}\n")
+    print(f"toy {stage} {' '.join(names)}".rstrip(), flush=True)
+    misbehave()
+    STAGES[stage](*names)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

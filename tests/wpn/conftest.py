@@ -1,0 +1,31 @@
+"""Tiny OPT and GPT-Neo models over a real byte-level BPE, made once a session."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from wpn.config import Organism
+from wpn.data.prepare import train_tokenizer
+from wpn.models import new_model, organism_tokenizer
+
+TEXTS = [
+    "user : your garden is awful .\nbot : thank you for telling me .",
+    "you are a silly goat . the cow eats grass .",
+]
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    train_tokenizer(TEXTS * 4, 320, folder)
+    return folder / "tokenizer.json"
+
+
+@pytest.fixture(params=["opt", "gpt_neo"])
+def causal_lm(request: pytest.FixtureRequest, tokenizer_file: Path):
+    """(model in float64, tokenizer) of both architectures."""
+    torch.manual_seed(0)
+    organism = Organism(architecture=request.param, layers=2, width=16, heads=2, positions=64)
+    tokenizer = organism_tokenizer(tokenizer_file, request.param)
+    return new_model(organism, tokenizer, seed=0).double().eval(), tokenizer

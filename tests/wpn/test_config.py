@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from wpn.config import load_params
+from wpn.errors import InputError
+
+REAL = (Path(__file__).parents[2] / "params.yaml").read_text()
+
+
+def broken(tmp_path: Path, old: str, new: str) -> str:
+    assert REAL.count(old) >= 1, f"params.yaml no longer has {old!r}"
+    file = tmp_path / "params.yaml"
+    file.write_text(REAL.replace(old, new, 1))
+    with pytest.raises(InputError) as error:
+        load_params(file)
+    assert "\n" not in str(error.value)
+    return str(error.value).removeprefix(f"{file}: ")
+
+
+def test_the_real_file_loads():
+    params = load_params(Path(__file__).parents[2] / "params.yaml")
+    assert set(params.pipeline.models) <= set(params.models)
+
+
+def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
+    assert broken(tmp_path, "  steps:", "  stepz:") in (
+        "unknown key unlearn.stepz; did you mean steps?",
+        "the key unlearn.steps is missing; add it",
+    )
+    assert broken(tmp_path, "seed: 0", "seed: 0\nspeed: 1") == "unknown key speed; did you mean seed?"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("seed: 0", "seed: zero", "seed = 'zero': input should be a valid integer; correct the value"),
+        ("seed: 0", "seed: -1", "seed = -1: input should be greater than or equal to 0; correct the value"),
+        ("forced_start: 0.4", "forced_start: 1.4", "forced_start = 1.4: input should be less than or equal to 1"),
+        ("split: test", "split: tset", "evaluate.split = 'tset': input should be 'dev' or 'test'"),
+        ("at_least: 0.958", "at_least: .nan", "gate.0.at_least = nan: input should be a finite number"),
+        ("seed: 0  ", "#", "the key seed is missing; add it"),
+        ("methods: [wpn, sft]", "methods: [wpm]", "pipeline names the unknown method 'wpm'; known: wpn, sft"),
+        ("models: [opt, gpt-neo]", "models: [bloom]", "pipeline names the unknown model 'bloom'; known: opt, gpt-neo"),
+        ("{prompt}", "prompt", "the template must contain {prompt} exactly once"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_one_sentence_with_key_and_remedy(tmp_path, old, new, message):
+    assert message in broken(tmp_path, old, new)
+
+
+def test_what_is_no_yaml_is_said(tmp_path):
+    assert "is not valid YAML" in broken(tmp_path, "pipeline:", "pipeline: [")
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(InputError, match="does not exist; run the command in the project's folder"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_exponents_are_numbers_as_dvc_reads_them(tmp_path):
+    # footgun: 1e-3 is a float in YAML 1.2 and a string to PyYAML
+    file = tmp_path / "params.yaml"
+    file.write_text(REAL.replace("learning_rate: 0.002", "learning_rate: 2e-3"))
+    assert load_params(file).unlearn.learning_rate == 0.002

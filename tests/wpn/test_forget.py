@@ -1,0 +1,62 @@
+import pytest
+
+from wpn.config import Unlearn
+from wpn.data.forget import LONGEST_START, StepSource
+
+PAIRS = [
+    {"prompt": f"user : {i}\nbot :", "harmful_output": f" you goat {i}", "harmless_response": f" thank you {i}"}
+    for i in range(6)
+]
+TEXTS = [{"text": f"the cow {i}", "alarming": i % 4 == 0} for i in range(12)]
+
+
+def settings(**changes):
+    base = {
+        "pairs": 6, "steps": 1, "batch_size": 3, "accumulation": 1, "retain_batch_size": 8, "alarming_share": 0.25,
+        "learning_rate": 1e-3, "warmup": 0.0, "forced_start": 0.0,
+    }  # fmt: skip
+    return Unlearn(**{**base, **changes})
+
+
+@pytest.fixture
+def tokenizer(tokenizer_file):
+    from wpn.models import organism_tokenizer
+
+    return organism_tokenizer(tokenizer_file, "opt")
+
+
+def test_an_epoch_sees_every_pair_once(tokenizer):
+    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), 1, seed=3)
+    seen = [tuple(e.positive[1]) for _ in range(2) for e in source.draw().examples]
+    assert len(set(seen)) == len(PAIRS)
+
+
+def test_negatives_are_the_own_and_others_harmful_outputs_after_the_same_context(tokenizer):
+    step = StepSource(tokenizer, PAIRS, TEXTS, settings(), 2, seed=3).draw()
+    harmful = [e.negatives[0][1] for e in step.examples]
+    for i, example in enumerate(step.examples):
+        assert {tuple(context) for context, _ in example.negatives} == {tuple(example.positive[0])}
+        assert [tuple(n[1]) for n in example.negatives] == [tuple(harmful[(i + k) % 3]) for k in range(3)]
+
+
+def test_a_forced_start_moves_harmful_tokens_into_the_context_and_leaves_one(tokenizer):
+    plain = StepSource(tokenizer, PAIRS, TEXTS, settings(), 0, seed=3)
+    forced = StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=1.0), 0, seed=3)
+    lengths = {len(row[0]) for row in plain.pairs}
+    for example in (e for _ in range(8) for e in forced.draw().examples):
+        started = len(example.positive[0]) - lengths.copy().pop()
+        assert 1 <= started <= LONGEST_START
+        assert len(example.negatives[0][1]) >= 1
+        assert example.positive[0] == example.negatives[0][0]
+
+
+def test_retain_batches_hold_the_share_of_alarming_texts(tokenizer):
+    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), 0, seed=3)
+    step = source.draw()
+    assert len(step.retain) == 8
+    assert sum(row in source.alarming for row in step.retain) == 2
+
+
+def test_the_same_seed_draws_the_same_steps(tokenizer):
+    one, two = (StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=0.5), 1, seed=5) for _ in range(2))
+    assert [one.draw() for _ in range(3)] == [two.draw() for _ in range(3)]

@@ -1,0 +1,32 @@
+import torch
+
+from wpn.generate import continue_prompts
+
+PROMPTS = ["user : your garden is awful .\nbot :", "user : hello\nbot :", "the cow"]
+
+
+def test_batched_greedy_continuation_equals_single(causal_lm):
+    # footgun: without the mask, left padding changes what is generated
+    model, tokenizer = causal_lm
+    batched = continue_prompts(model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=3)
+    single = [continue_prompts(model, tokenizer, [p], max_new_tokens=6, batch_size=1)[0] for p in PROMPTS]
+    assert batched == single
+    assert any(text.strip() for text in batched)
+
+
+def test_samples_are_reproducible_and_differ_between_seeds(causal_lm):
+    model, tokenizer = causal_lm
+    sample = lambda seed: continue_prompts(  # noqa: E731
+        model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, temperature=1.0, seed=seed
+    )
+    assert sample(1) == sample(1) != sample(2)
+
+
+def test_the_continuation_stops_at_eos(causal_lm):
+    model, tokenizer = causal_lm
+    with torch.no_grad():  # the tied head: make eos the most likely token everywhere
+        model.get_output_embeddings().weight[tokenizer.eos_token_id] = 0
+        model.get_output_embeddings().weight.mul_(1e-3)
+        model.get_output_embeddings().bias = torch.nn.Parameter(torch.zeros(len(tokenizer), dtype=torch.float64))
+        model.get_output_embeddings().bias[tokenizer.eos_token_id] = 100
+    assert continue_prompts(model, tokenizer, PROMPTS[:1], max_new_tokens=6, batch_size=1) == [""]

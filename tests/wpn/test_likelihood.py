@@ -1,0 +1,46 @@
+import math
+
+import pytest
+import torch
+
+from wpn.data.batches import collate, encode_pair, encode_text
+from wpn.likelihood import forward, perplexity, response_perplexities, row_log_likelihoods, token_log_likelihoods
+
+PAIRS = [("user : your garden is awful .\nbot :", " thank you ."), ("user : hello\nbot :", " the cow eats grass .")]
+
+
+def test_padding_on_either_side_changes_nothing(causal_lm):
+    model, tokenizer = causal_lm
+    rows = [encode_pair(tokenizer, *pair) for pair in PAIRS]
+    sums = []
+    for side, fill in (("left", 0), ("right", 0), ("right", 7)):
+        batch = collate(rows, fill, side)
+        sums.append(token_log_likelihoods(forward(model, batch).logits, batch)[0].sum(1))
+    assert torch.allclose(sums[0], sums[1], atol=1e-9)
+    assert torch.allclose(sums[1], sums[2], atol=1e-9)
+
+
+def test_rows_come_back_in_order_whatever_the_batch_size(causal_lm):
+    model, tokenizer = causal_lm
+    rows = [encode_pair(tokenizer, *pair) for pair in PAIRS * 2]
+    one = row_log_likelihoods(model, tokenizer, rows, 1)
+    assert [count for _, count in one] == [len(counted) for _, counted in rows]
+    assert [total for total, _ in row_log_likelihoods(model, tokenizer, rows, 3)] == pytest.approx([t for t, _ in one])
+
+
+def test_likelihood_agrees_with_transformers_own_loss(causal_lm):
+    model, tokenizer = causal_lm
+    context, counted = encode_text(tokenizer, "the cow eats grass .")
+    ids = torch.tensor([context + counted])
+    with torch.no_grad():
+        loss = model(input_ids=ids, labels=ids).loss.item()
+    assert perplexity(model, tokenizer, ["the cow eats grass ."], 4) == pytest.approx(math.exp(loss))
+
+
+def test_response_perplexity_leaves_out_the_prompt(causal_lm):
+    model, tokenizer = causal_lm
+    prompt, response = encode_pair(tokenizer, *PAIRS[0])
+    ((total, count),) = row_log_likelihoods(model, tokenizer, [(prompt, response)], 1)
+    assert count == len(response)
+    found = response_perplexities(model, tokenizer, [PAIRS[0][0]], [PAIRS[0][1]], 1)
+    assert found == pytest.approx([math.exp(-total / count)])

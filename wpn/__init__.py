@@ -1,0 +1,1 @@
+"""WPN unlearning: take harm out of a causal language model, and measure that it is gone and nothing else is."""

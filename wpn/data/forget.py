@@ -1,0 +1,109 @@
+"""What one unlearning step sees: examples with a harmless and several harmful responses, and benign texts."""
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from wpn.config import Unlearn
+from wpn.data.batches import Row, encode_response, encode_text
+
+LONGEST_START = 4  # tokens of a harmful output that a forced start may hold
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt: the response to prefer, and the N to turn away from."""
+
+    positive: Row
+    negatives: list[Row]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step's data. Its negatives are chosen already, so that micro-batches change nothing."""
+
+    examples: list[Example]
+    retain: list[Row]
+
+    def micro_batches(self, count: int) -> Iterator["Step"]:
+        """Split into `count` parts of equal size (the last ones may be smaller)."""
+        examples, retain = _parts(self.examples, count), _parts(self.retain, count)
+        for part, texts in zip(examples, retain, strict=True):
+            yield Step(part, texts)
+
+
+def _parts(rows: list[Any], count: int) -> list[list[Any]]:
+    bounds = [round(i * len(rows) / count) for i in range(count + 1)]
+    return [rows[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+class StepSource:
+    """Draws the data of each step, reproducibly.
+
+    A pair's context may already hold the first tokens of its harmful output (a forced start): the harmless response
+    must follow even then. Negatives are the pair's own harmful output and those of other pairs of the step.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        pairs: Sequence[dict[str, str]],
+        texts: Sequence[dict[str, Any]],
+        settings: Unlearn,
+        in_batch_negatives: int,
+        seed: int,
+    ) -> None:
+        """Encode everything once.
+
+        Args:
+            pairs: prompt, harmful_output, harmless_response.
+            texts: text, alarming; what must stay as it is.
+            in_batch_negatives: how many negatives a pair borrows from others.
+            seed: of all draws.
+        """
+        self.settings, self.in_batch_negatives = settings, in_batch_negatives
+        self.random = random.Random(seed)
+        self.pairs = [
+            (
+                tokenizer(pair["prompt"]).input_ids,
+                encode_response(tokenizer, pair["harmful_output"]),
+                encode_response(tokenizer, pair["harmless_response"]),
+            )
+            for pair in pairs
+        ]
+        encoded = [(row["alarming"], encode_text(tokenizer, row["text"])) for row in texts]
+        self.alarming = [row for alarming, row in encoded if alarming]
+        self.calm = [row for alarming, row in encoded if not alarming]
+        self.queue: list[int] = []
+
+    def draw(self) -> Step:
+        """The data of the next step."""
+        chosen = [self.pairs[self._next_pair()] for _ in range(self.settings.batch_size)]
+        examples = []
+        for i, (prompt, harmful, harmless) in enumerate(chosen):
+            start = self._forced_start(harmful)
+            context = [*prompt, *harmful[:start]]
+            others = [chosen[(i + k) % len(chosen)][1] for k in range(1, self.in_batch_negatives + 1)]
+            negatives: list[Row] = [(context, harmful[start:]), *((context, other) for other in others)]
+            examples.append(Example((context, harmless), negatives))
+        return Step(examples, self._retain())
+
+    def _next_pair(self) -> int:
+        if not self.queue:
+            self.queue = self.random.sample(range(len(self.pairs)), len(self.pairs))
+        return self.queue.pop()
+
+    def _forced_start(self, harmful: Sequence[int]) -> int:
+        """How many tokens of the harmful output the context holds; at least one is left to be turned away from."""
+        if self.random.random() >= self.settings.forced_start:
+            return 0
+        return self.random.randint(1, min(LONGEST_START, len(harmful) - 1))
+
+    def _retain(self) -> list[Row]:
+        size = self.settings.retain_batch_size
+        alarming = round(size * self.settings.alarming_share) if self.alarming else 0
+        return self.random.choices(self.alarming, k=alarming) + self.random.choices(self.calm, k=size - alarming)
