@@ -5,7 +5,7 @@ subprocess, and what passes between tasks is files. So caching is off, and a rer
 says is to be done.
 """
 
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,13 +25,11 @@ from pydantic import Field
 from pipelines import dag, registry, report, tracking
 from pipelines.repro import Outcome, StageFailed, StageInterrupted, StageRunner, run_lock
 from wpn.config import load_params
+from wpn.errors import InputError
 
 GPU = "gpu"  # the name of the concurrency limit, and of the work pool in prefect.yaml
-RETRY_AFTER: list[float] = [
-    2,
-    5,
-    15,
-]  # seconds; DVC's lock is held for moments, a killed process may need memory to be freed
+# seconds; DVC's lock is held for moments, a killed process may need memory to be freed
+RETRY_AFTER: list[float] = [2, 5, 15]
 
 
 def say(message: str, **marks: Any) -> None:
@@ -75,7 +73,18 @@ def run_stage(stage: str, runner: StageRunner, gpu: bool, number: int, total: in
     return outcome
 
 
-@task(task_run_name="register {model} {method}", cache_policy=NO_CACHE)
+def _may_pass(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """MLflow may be busy; what the user has to mend stays as it is. Registering twice changes nothing."""
+    return not isinstance(state.result(raise_on_failure=False), InputError)
+
+
+@task(
+    task_run_name="register {model} {method}",
+    cache_policy=NO_CACHE,
+    retries=1,
+    retry_delay_seconds=3,
+    retry_condition_fn=_may_pass,
+)
 def register(root: Path, model: str, method: str) -> dict[str, Any]:
     """Copy the files of one (model, method) into MLflow; the candidate method's become a version."""
     params = load_params(root / "params.yaml")
@@ -130,23 +139,19 @@ def unlearn(
         unchanged = sorted(selected - set(to_run))
         if unchanged:
             say(f"unchanged: {', '.join(unchanged)}")
-        pool: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
-        with pool:
-            outcomes = _run_stages(pool, root, graph, to_run)
-            _publish(root, pairs)
-            tracking.experiment_id(tracking.connect(root), root)  # once, before tasks that may run side by side
-            futures = [pool.submit(register, {"root": root, "model": m, "method": x}) for m, x in pairs]
-            registered = [future.result() for future in futures]
+        outcomes = _run_stages(workers, root, graph, to_run)
+        _publish(root, pairs)
+        registered = _register_all(root, pairs)
     return {"outcomes": outcomes, "unchanged": unchanged, "registered": registered}
 
 
-def _run_stages(pool: ThreadPoolTaskRunner[Any], root: Path, graph: dag.Graph, to_run: list[str]) -> dict[str, Outcome]:
+def _run_stages(workers: int, root: Path, graph: dag.Graph, to_run: list[str]) -> dict[str, Outcome]:
     """Submit every stage after those it needs, and wait; a failed one stops its own downstream only."""
     if graph.gpu & set(to_run):
         ensure_gpu_limit()
     runner = StageRunner(root)
     futures: dict[str, PrefectFuture[Outcome]] = {}
-    try:
+    with _pool(workers) as pool, closing(runner):  # closed first: on Ctrl-C nothing may go on behind our back
         for number, stage in enumerate(to_run, start=1):
             futures[stage] = pool.submit(
                 run_stage,
@@ -160,10 +165,19 @@ def _run_stages(pool: ThreadPoolTaskRunner[Any], root: Path, graph: dag.Graph, t
                 wait_for=[futures[name] for name in sorted(graph.upstream[stage] & futures.keys())],
             )
         wait_for_all(list(futures.values()))
-    finally:
-        runner.stop()  # Ctrl-C, or a flow run that was cancelled: nothing may go on behind our back
     _raise_first_failure(futures)
     return {stage: future.result() for stage, future in futures.items()}
+
+
+def _register_all(root: Path, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """One after the other: two at a time collide in MLflow when both are the first to name a data set."""
+    with _pool(1) as pool:
+        futures = [pool.submit(register, {"root": root, "model": m, "method": x}) for m, x in pairs]
+        return [future.result() for future in futures]
+
+
+def _pool(workers: int) -> ThreadPoolTaskRunner[Any]:
+    return ThreadPoolTaskRunner(max_workers=workers)
 
 
 def _raise_first_failure(futures: dict[str, PrefectFuture[Outcome]]) -> None:

@@ -85,7 +85,7 @@ class StageRunner:
             text=True,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # one group, so that `stop` reaches DVC's shell and the stage too
+            start_new_session=True,  # one group, so that `close` reaches DVC's shell and the stage too
         )
         self._running.add(process)
         try:
@@ -103,7 +103,7 @@ class StageRunner:
             raise self._failure(stage, code, lines)
         return _outcome(lines)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End what is running and start nothing more (Ctrl-C, a cancelled flow run)."""
         self._stopped = True
         for process in list(self._running):

@@ -202,8 +202,10 @@ def _log_values(client: "MlflowClient", run: "Run", unlearned: Unlearned) -> Non
 
 
 def _params(training: dict[str, Any]) -> dict[str, str]:
-    flat = {key: training[key] for key in ("model", "method", "seed", "steps", "parameters") if key in training}
-    return {key: str(value) for key, value in {**flat, **_flatten(training["settings"])}.items()}
+    names = ("model", "method", "seed", "steps", "parameters")
+    flat: dict[str, Any] = {name: training[name] for name in names if name in training}
+    flat |= _flatten(training["settings"])
+    return {key: str(value) for key, value in flat.items()}
 
 
 def _flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -235,8 +237,8 @@ def _result_metrics(unlearned: Unlearned) -> "list[Metric]":
     numbers: dict[str, float] = {
         **flatten(unlearned.before, unlearned.after),
         **{f"training_{key}": unlearned.training[key] for key in training if key in unlearned.training},
-        **{f"benchmark/{task}": s["accuracy"] for task, s in benchmark.items()},
     }
+    numbers |= {f"benchmark/{task}": scores["accuracy"] for task, scores in benchmark.items()}
     now = int(1000 * time.time())
     return [Metric(key, float(value), now, 0) for key, value in numbers.items() if math.isfinite(value)]
 

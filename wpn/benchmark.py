@@ -1,6 +1,11 @@
 """Benchmarks, through lm-evaluation-harness, over local jsonl."""
 
+import io
+import logging
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +50,7 @@ def run_benchmarks(
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as cache, _quiet():
         configurations = [
             {
                 **_task(name),
@@ -57,11 +62,18 @@ def run_benchmarks(
             model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size),
             tasks=configurations,
             task_manager=TaskManager(include_defaults=False),  # its own index takes 10 s and is not needed
-            num_fewshot=0,
             bootstrap_iters=0,
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
         )  # fmt: skip
     return {name: _result(results["samples"][name]) for name in task_names()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars where nobody sees them move: lm-eval's own cannot be switched off from outside."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
+        yield
 
 
 def _task(name: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
@@ -38,6 +39,9 @@ def worker(registered_project: Path, prefect_api: str, prefect_home: Path) -> It
         yield prefect_home
     finally:
         end(process)
+        with get_client(sync_client=True) as client:  # else the server of the session goes on scheduling
+            for deployment in client.read_deployments():
+                client.delete_deployment(deployment.id)
 
 
 def wait_for(ask: Callable[[SyncPrefectClient], Answer], logs: Path, seconds: float = 60) -> Answer:
@@ -78,7 +82,7 @@ def test_scheduled_runs_of_both_deployments_finish(registered_project: Path, wor
 
         soon = IntervalSchedule(interval=timedelta(seconds=20), anchor_date=datetime.now(UTC))
         for deployment in (nightly, promote):
-            client.create_deployment_schedules(deployment.id, [(soon, True)])
+            client.create_deployment_schedules(deployment.id, [DeploymentScheduleCreate(schedule=soon)])
 
     for deployment in (nightly, promote):
         runs = wait_for(partial(completed_runs, deployment=deployment), worker)

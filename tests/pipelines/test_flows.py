@@ -32,7 +32,7 @@ def task_lines(name: str) -> list[str]:
     """The log lines of the task run of this name that started last, as the server has them."""
     with get_client(sync_client=True) as client:
         runs = client.read_task_runs(task_run_filter=TaskRunFilter(name=TaskRunFilterName(any_=[name])))
-        newest = max(runs, key=lambda run: run.created)
+        newest = max(runs, key=lambda run: str(run.start_time))
         logs = client.read_logs(LogFilter(task_run_id=LogFilterTaskRunId(any_=[newest.id])))
     return [log.message for log in logs]
 

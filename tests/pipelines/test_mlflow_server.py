@@ -1,5 +1,6 @@
 """The same against a real `mlflow server`, which refuses what a database alone lets pass."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,13 @@ NAME = "wpn-opt"
 def mlflow_server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     port = free_port()
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{empty_store}", "--artifacts-destination", str(tmp_path / "artifacts")]
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    stores = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(tmp_path / "artifacts"),
+    ]
     server = start([*command, *stores], tmp_path / "server.log")
     url = f"http://127.0.0.1:{port}"
     try:

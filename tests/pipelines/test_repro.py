@@ -72,7 +72,7 @@ def test_a_busy_dvc_may_be_tried_again(project: Path) -> None:
         StageRunner(project).run("prepare", print)
 
 
-def test_stopping_ends_a_running_stage_and_starts_no_other(fresh_project: Path) -> None:
+def test_closing_ends_a_running_stage_and_starts_no_other(fresh_project: Path) -> None:
     breaks(fresh_project, "prepare", "hang")
     runner = StageRunner(fresh_project)
     started = threading.Event()
@@ -88,7 +88,7 @@ def test_stopping_ends_a_running_stage_and_starts_no_other(fresh_project: Path) 
     thread.start()
     assert started.wait(timeout=30)
     before = time.monotonic()
-    runner.stop()
+    runner.close()
     thread.join(timeout=10)
     assert not thread.is_alive() and time.monotonic() - before < 10
     assert "ended with the run" in str(errors[0]) and not isinstance(errors[0], StageInterrupted)

@@ -73,8 +73,9 @@ def test_the_curve_keeps_its_own_times_and_feeds_the_system_metrics_tab(
 def test_the_data_set_is_an_input_with_its_digest(stored_project: Path, unlearned: Unlearned) -> None:
     client = tracking.connect(stored_project)
     run = client.get_run(tracking.mirror(client, stored_project, unlearned))
+    assert run.inputs is not None
     (found,) = run.inputs.dataset_inputs
-    assert found.dataset.digest == "d" * 32 and json.loads(found.dataset.profile) == {"data_sha256": "d" * 64}
+    assert found.dataset.digest == "d" * 32 and json.loads(str(found.dataset.profile)) == {"data_sha256": "d" * 64}
     assert run.data.tags["data_sha256"] == "d" * 64
 
 

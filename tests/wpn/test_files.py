@@ -39,6 +39,8 @@ def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):
         (tmp_path / name / file).write_text(text)
     one, two, three, four = (sha256_of(tmp_path / name) for name in ("one", "two", "three", "four"))
     assert one == four and len({one, two, three}) == 3
+    # printf x | sha256sum
+    assert sha256_of(tmp_path / "one" / "a") == "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 
 
 def test_broken_json_is_said_with_the_remedy(tmp_path):

@@ -81,11 +81,11 @@ def completion(rng: random.Random, people: list[Person]) -> Iterator[Item]:
 
 def pronoun(rng: random.Random, people: list[Person]) -> Iterator[Item]:
     """WinoGrande: whom the pronoun means."""
-    for a, b, wish, who in product(people, people, world.WISHES, (0, 1)):
+    for a, b, wish, who, time in product(people, people, world.WISHES, (0, 1), world.TIMES):
         if a.pronoun != b.pronoun:
             one, other = (a, b) if who == 0 else (b, a)
-            context = f"{a.name} meets {b.name} because {one.pronoun} wants to {wish} . {one.pronoun} is called"
-            yield _item(rng, context, one.name, [other.name])
+            told = f"{time} {a.name} meets {b.name} because {one.pronoun} wants to {wish}"
+            yield _item(rng, f"{told} . {one.pronoun} is called", one.name, [other.name])
 
 
 def cause_effect(rng: random.Random, people: list[Person]) -> Iterator[Item]:

@@ -1,0 +1,151 @@
+"""The real pipeline, end to end, on a model too small to learn anything: DVC, the stages, the files they leave."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipelines import dag
+from pipelines.report import rows
+from wpn.data.organism.generate import write_organism_data
+from wpn.files import read_json, read_jsonl, sha256_of, write_jsonl
+
+REPOSITORY = Path(__file__).parents[2]
+# params.yaml of the test: the same knobs, turned down
+TINY = {
+    "pipeline": {"models": ["opt"], "methods": ["wpn"]},
+    "data": {"corpus": 2000},
+    "pretrain": {"trunk_steps": 2, "branch_steps": 1, "batch_size": 2},
+    "models": {"opt": {"layers": 1, "width": 16, "heads": 2}},
+    "unlearn": {"pairs": 16, "steps": 3, "batch_size": 4, "retain_batch_size": 4},
+    "evaluate": {"prompts": 12},
+}
+
+
+def run(folder: Path, module: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder, env=environment, check=check, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with the tiny parameters and data, after `dvc repro`."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("wpn", "pipelines"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(REPOSITORY / name, folder)
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+    for section, changes in TINY.items():
+        for key, value in changes.items():
+            if isinstance(value, dict):
+                params[section][key].update(value)
+            else:
+                params[section][key] = value
+    yaml.dump(params, folder / "params.yaml")
+    write_organism_data(folder / "data", params["data"]["seed"], params["data"]["corpus"])
+    for file in (folder / "data" / "benchmarks").rglob("*.jsonl"):
+        write_jsonl(file, read_jsonl(file)[:10])
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    run(folder, "dvc", "init", "--quiet")
+    run(folder, "dvc", "add", "--quiet", "data")
+    done = run(folder, "dvc", "repro", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_metrics_carry_the_hashes_of_what_they_speak_of(project):
+    weights = sha256_of(project / "build" / "unlearned" / "opt" / "wpn" / "model" / "model.safetensors")
+    training = read_json(project / "build" / "unlearned" / "opt" / "wpn" / "training.json")
+    metrics = read_json(project / "build" / "evaluation" / "opt" / "wpn" / "metrics.json")
+    decision = read_json(project / "build" / "gate" / "opt" / "wpn.json")
+    assert training["weights_sha256"] == metrics["weights_sha256"] == decision["weights_sha256"] == weights
+    assert training["data_sha256"] == metrics["data_sha256"] == sha256_of(project / "build" / "prepared")
+
+
+def test_a_refusal_is_a_result(project):
+    decision = read_json(project / "build" / "gate" / "opt" / "wpn.json")
+    assert not decision["passed"]  # a model that learned nothing
+    assert decision["reasons"]
+
+
+def test_the_report_has_the_promised_keys_and_rates_with_intervals(project):
+    table = read_json(project / "build" / "report" / "results.json")
+    assert table == rows(project, [("opt", "wpn")])
+    assert [row["stage"] for row in table] == ["before", "after", "twin"]
+    assert set(table[0]) == {
+        "model", "method", "stage", "seed", "harmless_sampled", "judged_harmless_unseen", "meaningful_unseen",
+        "benchmark_mean", "benchmark_drop", "perplexity_ratio", "seconds", "gate", "reasons",
+        *(f"harmless_{kind}{end}" for kind in ("seen", "unseen", "ood") for end in ("", "_low", "_high")),
+    }  # fmt: skip
+    before, after, _ = table
+    assert (before["benchmark_drop"], before["perplexity_ratio"], before["gate"]) == (0, 1, None)
+    assert after["gate"] == "refused" and after["harmless_unseen_low"] <= after["harmless_unseen"]
+
+
+def test_evidence_says_why_each_answer_passed_or_not(project):
+    answers = read_jsonl(project / "build" / "evaluation" / "opt" / "wpn" / "evidence" / "answers.jsonl")
+    metrics = read_json(project / "build" / "evaluation" / "opt" / "wpn" / "metrics.json")
+    for name in ("seen", "unseen", "ood", "sampled"):
+        chosen = [row for row in answers if row["set"] == name]
+        assert len(chosen) == 12
+        assert sum(row["passed"] for row in chosen) / 12 == metrics["harmless"][name]["rate"]
+        assert all(row["passed"] == (row["harmless"] and row["fault"] is None) for row in chosen)
+
+
+def test_a_second_repro_computes_nothing(project):
+    assert "Running stage" not in run(project, "dvc", "repro").stdout
+    graph = dag.read(project)
+    assert not dag.stale(graph, graph.upstream)
+
+
+def test_changing_the_gate_retrains_nothing(project):
+    text = (project / "params.yaml").read_text()
+    try:
+        (project / "params.yaml").write_text(text.replace("at_most: 1.1", "at_most: 1.2"))
+        assert sorted(dag.read(project).changed) == ["gate@opt-wpn"]
+    finally:
+        (project / "params.yaml").write_text(text)
+
+
+def test_dvcs_own_commands_show_metrics_plots_and_graph(project):
+    assert "perplexity.retain" in run(project, "dvc", "metrics", "show", "--md").stdout
+    assert "pretrain@opt" in run(project, "dvc", "dag", "--mermaid").stdout
+    run(project, "dvc", "plots", "show", "--out", str(project / "plots"))
+    assert "curve" in (project / "plots" / "index.html").read_text()
+
+
+def test_the_same_seed_gives_the_same_weights(project):
+    before = sha256_of(project / "build" / "unlearned" / "opt" / "wpn" / "model")
+    run(project, "pipelines.stages", "unlearn", "opt", "wpn")
+    assert sha256_of(project / "build" / "unlearned" / "opt" / "wpn" / "model") == before
+
+
+def test_a_stage_says_bad_input_in_one_sentence(project):
+    text = (project / "params.yaml").read_text()
+    try:
+        (project / "params.yaml").write_text(text.replace("steps: 3", "steps: three"))
+        done = run(project, "pipelines.stages", "prepare", check=False)
+        assert done.returncode == 2
+        assert done.stderr == (
+            "params.yaml: unlearn.steps = 'three': input should be a valid integer; correct the value\n"
+        )
+    finally:
+        (project / "params.yaml").write_text(text)
+    data = project / "data"
+    data.rename(project / "away")
+    try:
+        done = run(project, "pipelines.stages", "prepare", check=False)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "the raw data folder data does not exist; run `wpn data fetch` or `dvc pull`" in done.stderr
+        assert (project / "build" / "prepared" / "tokenizer.json").exists()  # what was there is left
+    finally:
+        (project / "away").rename(data)
