@@ -32,8 +32,8 @@ lint: $(VENV)/.installed  ## format, lint, types
 tables: $(VENV)/.installed  ## write the tables of README and docs from results/
 	@python -m benchmarks.tables
 
-bench: $(VENV)/.installed  ## time and memory of the demo; writes results/demo-speed.json
-	@python -m benchmarks.demo
+bench: $(VENV)/.installed  ## the published figures, time and memory too; writes results/organisms.json
+	@python -m benchmarks.organisms --seeds 101 102 103
 
 clean:           ## remove what was computed; data, registry and the DVC cache stay
 	rm -rf build

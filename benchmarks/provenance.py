@@ -37,7 +37,7 @@ def hardware() -> str:
 
 
 def clone(target: Path) -> None:
-    """A clean checkout of the current commit with its raw data, sharing this one's DVC cache.
+    """A clean checkout of the current commit with its raw data and an empty DVC cache.
 
     Raises:
         InputError: there are uncommitted changes, so that no commit would describe what was run.
@@ -45,7 +45,6 @@ def clone(target: Path) -> None:
     if _git("status", "--porcelain", "--untracked-files=no"):
         raise InputError("there are uncommitted changes; commit them, so that the table can name its commit")
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(target)], check=True)
-    call(target, "dvc", "cache", "dir", "--local", str(ROOT / ".dvc" / "cache"))
     call(target, "pipelines.cli", "data", "fetch")
 
 

@@ -76,7 +76,7 @@ def _failures() -> tuple[type[Exception], ...]:
 def run(
     model: Models = None,
     method: Methods = None,
-    workers: Annotated[int, typer.Option(min=1, help="Stages at a time.")] = 1,
+    workers: Annotated[int | None, typer.Option(min=1, help="Stages at a time; else runtime.workers.")] = None,
 ) -> None:
     """Unlearn, measure, gate and register; what is up to date is not done again."""
     from pipelines import console, report

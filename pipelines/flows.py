@@ -5,6 +5,7 @@ subprocess, and what passes between tasks is files. So caching is off, and a rer
 says is to be done.
 """
 
+import shutil
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,11 @@ def ensure_gpu_limit() -> None:
         except ObjectNotFound:
             with suppress(ObjectAlreadyExists):  # made by another run at this moment
                 client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU, limit=1))
+
+
+def uses_gpu(device: str) -> bool:
+    """Whether stages that can use a GPU will; `auto` is answered without importing torch."""
+    return device.startswith("cuda") or (device == "auto" and shutil.which("nvidia-smi") is not None)
 
 
 def _is_transient(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
@@ -110,14 +116,17 @@ def register(root: Path, model: str, method: str) -> dict[str, Any]:
 
 @flow(name="unlearn", flow_run_name="unlearn", validate_parameters=True)
 def unlearn(
-    models: list[str] | None = None, methods: list[str] | None = None, workers: Annotated[int, Field(ge=1)] = 1
+    models: list[str] | None = None,
+    methods: list[str] | None = None,
+    workers: Annotated[int, Field(ge=1)] | None = None,
 ) -> dict[str, Any]:
     """Unlearn, measure, gate and register the chosen models and methods (default: all of params.yaml).
 
     Args:
         models: rows of pipeline.models.
         methods: rows of pipeline.methods.
-        workers: stages at a time; GPU stages also wait for a slot of the `gpu` limit.
+        workers: stages at a time (default: runtime.workers); where there is a GPU, the stages that use it also
+            wait for a slot of the `gpu` limit.
     Returns:
         What was done: `outcomes` of the stages that were looked into, `unchanged` stages, `registered` rows.
     Raises:
@@ -139,15 +148,18 @@ def unlearn(
         unchanged = sorted(selected - set(to_run))
         if unchanged:
             say(f"unchanged: {', '.join(unchanged)}")
-        outcomes = _run_stages(workers, root, graph, to_run)
+        gpu = graph.gpu if uses_gpu(params.runtime.device) else frozenset()
+        outcomes = _run_stages(workers or params.runtime.workers, root, graph, gpu, to_run)
         _publish(root, pairs)
         registered = _register_all(root, pairs)
     return {"outcomes": outcomes, "unchanged": unchanged, "registered": registered}
 
 
-def _run_stages(workers: int, root: Path, graph: dag.Graph, to_run: list[str]) -> dict[str, Outcome]:
+def _run_stages(
+    workers: int, root: Path, graph: dag.Graph, gpu: frozenset[str], to_run: list[str]
+) -> dict[str, Outcome]:
     """Submit every stage after those it needs, and wait; a failed one stops its own downstream only."""
-    if graph.gpu & set(to_run):
+    if gpu & set(to_run):
         ensure_gpu_limit()
     runner = StageRunner(root)
     futures: dict[str, PrefectFuture[Outcome]] = {}
@@ -158,7 +170,7 @@ def _run_stages(workers: int, root: Path, graph: dag.Graph, to_run: list[str]) -
                 {
                     "stage": stage,
                     "runner": runner,
-                    "gpu": stage in graph.gpu,
+                    "gpu": stage in gpu,
                     "number": number,
                     "total": len(to_run),
                 },

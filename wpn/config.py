@@ -39,7 +39,8 @@ class Runtime(Section):
     """Where it runs."""
 
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    threads: PositiveInt
+    threads: PositiveInt  # of one stage
+    workers: PositiveInt  # stages at a time
 
 
 class Data(Section):
