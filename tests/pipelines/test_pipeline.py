@@ -59,7 +59,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, "dvc", "add", "--quiet", "data")
     done = run(folder, "dvc", "repro", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    commit(folder)
     return folder
+
+
+def commit(folder: Path) -> None:
+    subprocess.run(["git", "add", "--all"], cwd=folder, check=True)
+    author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *author, "commit", "--quiet", "-m", "test"], cwd=folder, check=True)
 
 
 def test_metrics_carry_the_hashes_of_what_they_speak_of(project):
@@ -149,3 +156,14 @@ def test_a_stage_says_bad_input_in_one_sentence(project):
         assert (project / "build" / "prepared" / "tokenizer.json").exists()  # what was there is left
     finally:
         (project / "away").rename(data)
+
+
+def test_an_experiment_reruns_what_the_parameter_touches_and_shows_in_the_diffs(project):
+    # the last of the file: it changes the checkout
+    done = run(project, "dvc", "exp", "run", "--set-param", "unlearn.steps=2", check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Running stage 'unlearn@opt-wpn'" in done.stdout
+    assert "Running stage 'pretrain@opt'" not in done.stdout
+    assert "unlearn.steps" in run(project, "dvc", "params", "diff", "--md").stdout
+    changed = run(project, "dvc", "metrics", "diff", "--md").stdout
+    assert any("training.json" in line and "steps" in line for line in changed.splitlines())
