@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,6 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
     [
         ("seed: 0", "seed: zero", "seed = 'zero': input should be a valid integer; correct the value"),
         ("seed: 0", "seed: -1", "seed = -1: input should be greater than or equal to 0; correct the value"),
-        ("forced_start: 0.4", "forced_start: 1.4", "forced_start = 1.4: input should be less than or equal to 1"),
         ("split: test", "split: tset", "evaluate.split = 'tset': input should be 'dev' or 'test'"),
         ("at_least: 0.958", "at_least: .nan", "gate.0.at_least = nan: input should be a finite number"),
         ("seed: 0  ", "#", "the key seed is missing; add it"),
@@ -47,6 +47,14 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
 )  # fmt: skip
 def test_a_wrong_value_is_one_sentence_with_key_and_remedy(tmp_path, old, new, message):
     assert message in broken(tmp_path, old, new)
+
+
+def test_a_value_out_of_range_is_said(tmp_path):
+    found = re.search(r"forced_start: \S+", REAL)
+    assert found is not None
+    assert "unlearn.forced_start = 1.4: input should be less than or equal to 1; correct the value" == broken(
+        tmp_path, found[0], "forced_start: 1.4"
+    )
 
 
 def test_what_is_no_yaml_is_said(tmp_path):
@@ -61,5 +69,5 @@ def test_a_missing_file_is_said(tmp_path):
 def test_exponents_are_numbers_as_dvc_reads_them(tmp_path):
     # footgun: 1e-3 is a float in YAML 1.2 and a string to PyYAML
     file = tmp_path / "params.yaml"
-    file.write_text(REAL.replace("learning_rate: 0.002", "learning_rate: 2e-3"))
+    file.write_text(re.sub(r"(  learning_rate: )\S+", r"\g<1>2e-3", REAL))
     assert load_params(file).unlearn.learning_rate == 0.002
