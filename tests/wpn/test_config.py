@@ -52,8 +52,9 @@ def test_a_wrong_value_is_one_sentence_with_key_and_remedy(tmp_path, old, new, m
 def test_a_value_out_of_range_is_said(tmp_path):
     found = re.search(r"forced_start: \S+", REAL)
     assert found is not None
-    assert "unlearn.forced_start = 1.4: input should be less than or equal to 1; correct the value" == broken(
-        tmp_path, found[0], "forced_start: 1.4"
+    assert (
+        broken(tmp_path, found[0], "forced_start: 1.4")
+        == "unlearn.forced_start = 1.4: input should be less than or equal to 1; correct the value"
     )
 
 
