@@ -199,7 +199,9 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 
 def _sentence(error: ValidationError) -> str:
     """The first problem as one sentence: key, value, what is wrong, what to do."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # a misspelt key is unknown and missing at once: the first says more
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     key = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}; {_suggestion(str(first['loc'][-1]))}"

@@ -25,10 +25,7 @@ def test_the_real_file_loads():
 
 
 def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
-    assert broken(tmp_path, "  steps:", "  stepz:") in (
-        "unknown key unlearn.stepz; did you mean steps?",
-        "the key unlearn.steps is missing; add it",
-    )
+    assert broken(tmp_path, "  steps:", "  stepz:") == "unknown key unlearn.stepz; did you mean steps?"
     assert broken(tmp_path, "seed: 0", "seed: 0\nspeed: 1") == "unknown key speed; did you mean seed?"
 
 
