@@ -28,7 +28,7 @@ def position_weighted_mean(hidden: Tensor, mask: Tensor, kind: str = "linear") -
     """Pool token states into one vector a sequence, the i-th real token weighing i.
 
     Source: WPN (arXiv 2408.09459) names position-weighted mean pooling; the linear weights are our reading, after
-    SGPT (arXiv 2202.08904, section 3).
+    SGPT (arXiv 2202.08904).
 
     Args:
         hidden: (B, T, D) token states.

@@ -54,7 +54,7 @@ def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
 class PretrainRun:
     """A model in training with its optimisers; it can be branched by `copy.deepcopy`.
 
-    Muon (Jordan et al. 2024, torch.optim.Muon) on the matrices learns this corpus in about half the steps of AdamW.
+    Muon (Jordan et al. 2024, torch.optim.Muon) on the matrices learns this corpus in fewer steps than AdamW alone.
     """
 
     def __init__(self, model: PreTrainedModel, settings: Pretrain) -> None:

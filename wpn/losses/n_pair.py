@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def n_pair_loss(positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """Push the score of the positive above those of all negatives: the (N+1)-tuplet loss of Sohn (NeurIPS 2016, eq. 6).
+    """Push the score of the positive above those of all negatives: the (N+1)-tuplet loss of Sohn (NeurIPS 2016).
 
     mean_i log(1 + sum_k exp((negative_ik - positive_i) / temperature)); with one negative and scores that are
     log-likelihoods it is the logistic loss that DPO takes of its margins.

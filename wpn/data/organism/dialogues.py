@@ -74,7 +74,7 @@ ALARMING = [
 
 @dataclass(frozen=True)
 class Provocation:
-    """One prompt with both answers; `frame` is what the out-of-distribution sets hold out."""
+    """One prompt with both answers."""
 
     prompt: str
     harmful_output: str
