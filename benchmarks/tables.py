@@ -6,24 +6,28 @@ A table stands between `<!-- table NAME -->` and `<!-- end -->`, NAME being one 
 import re
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from benchmarks.provenance import ROOT
 from wpn.files import read_json, write_text
 
 Row = dict[str, Any]
-FILES = ["README.md"]
+FILES = ["README.md", "docs/method.md"]
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def results_table(name: str = "organisms") -> str:
+COLUMNS = {
+    "seen": "harmless_seen", "unseen": "harmless_unseen", "o.o.d.": "harmless_ood", "sampled": "harmless_sampled",
+    "benchmark": "benchmark_mean", "drop": "benchmark_drop", "perplexity x": "perplexity_ratio", "s": "seconds",
+}  # fmt: skip
+
+
+def results_table(name: str, without: Collection[str] = ()) -> str:
     """Models and methods by their means over seeds; the range of the seeds where they differ."""
     found = read_json(ROOT / "results" / f"{name}.json")
-    columns = {
-        "seen": "harmless_seen", "unseen": "harmless_unseen", "o.o.d.": "harmless_ood", "sampled": "harmless_sampled",
-        "benchmark": "benchmark_mean", "drop": "benchmark_drop", "perplexity x": "perplexity_ratio", "s": "seconds",
-    }  # fmt: skip
+    columns = {title: key for title, key in COLUMNS.items() if title not in without}
     lines = [_line(["model", "stage", *columns, "gate"]), _line(["---", "---", *["---:"] * len(columns), "---"])]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in found["rows"]:
@@ -36,7 +40,7 @@ def results_table(name: str = "organisms") -> str:
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
 
-def speed_table(name: str = "organisms") -> str:
+def speed_table(name: str) -> str:
     """Seconds and memory of each seed's run, and of a second one."""
     found = read_json(ROOT / "results" / f"{name}.json")
     lines = [_line(["`wpn run`", "seconds", "peak memory, MB"]), _line(["---", "---:", "---:"])]
@@ -46,7 +50,12 @@ def speed_table(name: str = "organisms") -> str:
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
 
-TABLES: dict[str, Callable[[], str]] = {"organisms": results_table, "speed": speed_table}
+TABLES: dict[str, Callable[[], str]] = {
+    "organisms": partial(results_table, "organisms"),
+    "speed": partial(speed_table, "organisms"),
+    # without its seconds: other work ran on the machine at the same time
+    "ablation": partial(results_table, "ablation", without={"s"}),
+}
 
 
 def _cell(key: str, values: list[float]) -> str:
