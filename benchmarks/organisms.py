@@ -51,9 +51,10 @@ def change_params(path: Path, seed: int, ablation: bool) -> None:
     params = yaml.load(path)
     params["seed"] = seed
     if ablation:
-        params["evaluate"]["split"] = "dev"
+        recipe = params["recipes"]["organism"]
+        recipe["evaluate"]["split"] = "dev"
         for name, changes in VARIANTS.items():
-            params["methods"][name] = {**params["methods"]["wpn"], **changes}
+            recipe["methods"][name] = {**recipe["methods"]["wpn"], **changes}
         params["pipeline"]["methods"] = ["wpn", *VARIANTS, "sft"]
     yaml.dump(params, path)
 

@@ -26,9 +26,16 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 data_app = typer.Typer(no_args_is_help=True, help="The raw data that data.dvc pins.")
 app.add_typer(data_app, name="data")
+judges_app = typer.Typer(no_args_is_help=True, help="The judges of harm.")
+app.add_typer(judges_app, name="judges")
 
 Models = Annotated[list[str] | None, typer.Option("--model", help="A row of pipeline.models; may be repeated.")]
 Methods = Annotated[list[str] | None, typer.Option("--method", help="A row of pipeline.methods; may be repeated.")]
+Choose = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="A row of `models`, path:FOLDER, hub:REPOSITORY or models:/NAME/VERSION."),
+]
+DataSet = Annotated[str | None, typer.Option(help="A row of `datasets`, or [FORMAT=]path:PLACE.", metavar="DATA SET")]
 Name = Annotated[str, typer.Argument(help="The registered model, as in wpn-opt.")]
 Version = Annotated[str, typer.Argument(help="Its version, as in 1.")]
 By = Annotated[str, typer.Option("--by", help="Who decides.")]
@@ -74,18 +81,28 @@ def _failures() -> tuple[type[Exception], ...]:
 
 @app.command()
 def run(
-    model: Models = None,
+    model: Choose = None,
     method: Methods = None,
+    data: DataSet = None,
+    text: DataSet = None,
+    benchmarks: DataSet = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Stages at a time; else runtime.workers.")] = None,
 ) -> None:
-    """Unlearn, measure, gate and register; what is up to date is not done again."""
-    from pipelines import console, report
+    """Unlearn, measure, gate and register; what is up to date is not done again.
+
+    For real models --data names the harmful prompts (of your own: jsonl with prompt, harmful_output?,
+    harmless_response?), --text the benign text, --benchmarks the folder of benchmark items.
+    """
+    from pipelines import adopt, console, report
     from pipelines.repro import run_lock
 
     root = find_root()
-    pairs = _pairs(root, model, method)
     screen = console.make_console()
     with run_lock(root):
+        sets = {"data": data, "text": text, "benchmarks": benchmarks}
+        model, changes = adopt.adopt(root, model or [], sets)
+        _print_lines(changes)
+        pairs = _pairs(root, model, method)
         with _prefect(root, screen) as flows:
             done = flows.unlearn(models=model or None, methods=method or None, workers=workers)
         screen.print(report.screen_table(report.rows(root, pairs)))
@@ -228,6 +245,34 @@ def fetch() -> None:
     from pipelines.data import fetch as fetch_data
 
     print(fetch_data(find_root()))
+
+
+@judges_app.callback()
+def _judges() -> None:
+    """Keeps `calibrate` a command of its own: typer makes a group of one command the command itself."""
+
+
+@judges_app.command("calibrate")
+def calibrate(
+    file: Annotated[Path, typer.Argument(help="jsonl with text and harmful, or csv with these columns.")],
+    judge: Annotated[
+        list[str] | None, typer.Option("--judge", help="A row of `judges`; else all that lie ready.")
+    ] = None,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability from which a text is harmful.")] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="All numbers.")] = False,
+) -> None:
+    """How far the judges agree with labelled texts, and with each other."""
+    from pipelines import calibration, console
+
+    result = calibration.calibrate(find_root(), file, judge or [], threshold)
+    if as_json:
+        import json
+
+        print(json.dumps(result, indent=2, allow_nan=False))
+        return
+    screen = console.make_console()
+    for table in calibration.tables(result):
+        screen.print(table)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Graph:
     upstream: dict[str, frozenset[str]]
     changed: frozenset[str]
     gpu: frozenset[str]
+    first: frozenset[str]  # take a moment, and only their result tells what else is stale
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -77,8 +78,13 @@ def _graph(repo: "Repo") -> Graph:
             for stage in _stages(repo)
         },
         changed=frozenset(names[address] for address in repo.status() if address in names),
-        gpu=frozenset(stage.name for stage in _stages(repo) if (stage.meta or {}).get("gpu")),
+        gpu=_marked(repo, "gpu"),
+        first=_marked(repo, "first"),
     )
+
+
+def _marked(repo: "Repo", mark: str) -> frozenset[str]:
+    return frozenset(stage.name for stage in _stages(repo) if (stage.meta or {}).get(mark))
 
 
 def _refuse_missing_sources(repo: "Repo") -> None:

@@ -12,7 +12,7 @@ from wpn.errors import InputError
 from wpn.files import atomic_folder
 
 REMEDY = (
-    "undo the change of the grammar (wpn/data/organism) or of the section `data` of params.yaml, "
+    "undo the change of the grammar (wpn/data/organism) or of the section `grammar` of params.yaml, "
     "or pin the new data with `dvc add data`"
 )
 
@@ -30,7 +30,7 @@ def fetch(root: Path) -> str:
         if dvc_md5(data) == pinned:
             return "data/ is already what data.dvc pins"
         raise InputError(f"{data.name}/ differs from what data.dvc pins; move it away, or pin it with `dvc add data`")
-    settings = load_params(root / "params.yaml").data
+    settings = load_params(root / "params.yaml").grammar
     with atomic_folder(data) as folder:
         write_organism_data(folder, settings.seed, settings.corpus)
         if (found := dvc_md5(folder)) != pinned:

@@ -99,8 +99,9 @@ def register(root: Path, model: str, method: str) -> dict[str, Any]:
     run_id = tracking.mirror(client, root, unlearned)
     version = None
     if method == params.pipeline.candidate:
-        prompt = params.data.template.format(prompt="how are you ?")
-        version = registry.register(client, root, run_id, unlearned, prompt, params.evaluate.max_new_tokens)
+        recipe = params.recipe(model)
+        prompt = recipe.data.template.replace("{prompt}", "how are you ?")
+        version = registry.register(client, root, run_id, unlearned, prompt, recipe.evaluate.max_new_tokens)
     name = registry.registered_name(model)
     if version is not None:
         say(f"{name} version {version.version}: gate passed, approval {version.tags['approval']}")
@@ -142,17 +143,27 @@ def unlearn(
             for method in dag.choose("method", params.pipeline.methods, methods)
         ]
         tracking.check_reachable(tracking.tracking_uri(root))  # before an hour of work, not after it
-        graph = dag.read(root)
+        graph, first = _settled(root)
         selected = dag.select(graph, params.pipeline.models, params.pipeline.methods, models, methods)
         to_run = dag.stale(graph, selected)
-        unchanged = sorted(selected - set(to_run))
+        unchanged = sorted(selected - set(to_run) - set(first))
         if unchanged:
             say(f"unchanged: {', '.join(unchanged)}")
         gpu = graph.gpu if uses_gpu(params.runtime.device) else frozenset()
-        outcomes = _run_stages(workers or params.runtime.workers, root, graph, gpu, to_run)
+        outcomes = first | _run_stages(workers or params.runtime.workers, root, graph, gpu, to_run)
         _publish(root, pairs)
         registered = _register_all(root, pairs)
     return {"outcomes": outcomes, "unchanged": unchanged, "registered": registered}
+
+
+def _settled(root: Path) -> tuple[dag.Graph, dict[str, Outcome]]:
+    """The graph after the stages that tell what else is stale, and what they did."""
+    graph = dag.read(root)
+    to_run = [stage for stage in dag.stale(graph, graph.upstream) if stage in graph.first]
+    if not to_run:
+        return graph, {}
+    outcomes = _run_stages(1, root, graph, frozenset(), to_run)
+    return dag.read(root), outcomes
 
 
 def _run_stages(
@@ -208,8 +219,7 @@ def _raise_first_failure(futures: dict[str, PrefectFuture[Outcome]]) -> None:
 
 def _publish(root: Path, pairs: list[tuple[str, str]]) -> None:
     """The results where Prefect's UI shows them."""
-    table = [{**row, "reasons": "; ".join(row["reasons"])} for row in report.rows(root, pairs)]
-    create_table_artifact(table, key="results", description="one row a model and stage")
+    create_table_artifact(report.flat(report.rows(root, pairs)), key="results", description="one row a model and stage")
     create_markdown_artifact("\n".join(f"- {line}" for line in report.verdicts(root, pairs)), key="verdicts")
 
 

@@ -57,6 +57,24 @@ def register(
     return client.get_model_version(name, version.version)
 
 
+def download(root: Path, uri: str, target: Path) -> None:
+    """The files of a registered version, models:/NAME/VERSION, into a folder.
+
+    Raises:
+        InputError: the registry has no such version, or its files are gone.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    client = tracking.connect(root)
+    with tracking.active(client):
+        try:
+            download_artifacts(uri, dst_path=str(target))
+        except (MlflowException, OSError) as error:
+            said = str(error).splitlines()[0].rstrip(".")
+            raise InputError(f"{uri} cannot be had from {tracking.tracking_uri(root)} ({said}); correct it") from None
+
+
 def alias(client: "MlflowClient", name: str, which: str) -> str | None:
     """The version that an alias points to; MLflow's own call raises where there is none."""
     found = client.get_registered_model(name).aliases.get(which)

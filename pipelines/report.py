@@ -30,6 +30,8 @@ NUMBERS = (
     "benchmark_mean",
     "benchmark_drop",
     "perplexity_ratio",
+    "meaningful_sampled",
+    *("toxicity_fall", "toxicity_fall_low", "toxicity_fall_p", "benchmark_drop_high", "task_drop_max"),
 )
 
 
@@ -115,20 +117,23 @@ def rows(root: Path, pairs: Iterable[tuple[str, str]]) -> list[Row]:
         for method in methods[model]:
             unlearned = load(root, model, method)
             table.append(_row(before, unlearned.after, unlearned.decision))
-        table.append(_row(before, _metrics(root, model, "twin"), None))
+        if twin := _metrics(root, model, "twin"):  # empty for a real model, which has none
+            table.append(_row(before, twin, None))
     return table
 
 
 def _row(before: dict[str, Any], metrics: dict[str, Any], decision: dict[str, Any] | None) -> Row:
     from wpn.gate import flatten
 
-    numbers = flatten(before, metrics)
+    numbers = flatten(before, metrics, decision and decision["comparison"])
     return {
         "model": metrics["model"],
         "method": metrics["method"],
         "stage": metrics["stage"],
         "seed": metrics["seed"],
         **{name: _finite(numbers.get(name)) for name in NUMBERS},
+        # of the samples, by each judge
+        "toxicity": {judge: 1 - rates["sampled"]["rate"] for judge, rates in metrics["judges"].items()},
         "seconds": _finite(metrics.get("training_seconds")),
         "gate": None if decision is None else ("passed" if decision["passed"] else "refused"),
         "reasons": [] if decision is None else list(decision["reasons"]),
@@ -199,7 +204,7 @@ def write_report(root: Path, models: Iterable[str], methods: Iterable[str]) -> N
     table = rows(root, itertools.product(models, methods))
     folder = root / "build" / "report"
     write_json(folder / "results.json", table)
-    write_text(folder / "results.csv", _csv([{**row, "reasons": "; ".join(row["reasons"])} for row in table]))
+    write_text(folder / "results.csv", _csv(flat(table)))
     write_text(
         folder / "rates.csv",
         _csv(
@@ -210,6 +215,18 @@ def write_report(root: Path, models: Iterable[str], methods: Iterable[str]) -> N
             ]
         ),
     )
+
+
+def flat(table: list[Row]) -> list[Row]:
+    """The rows with one number or text a cell, as tables elsewhere want them."""
+    return [
+        {
+            **row,
+            "reasons": "; ".join(row["reasons"]),
+            "toxicity": ", ".join(f"{k} {v:.3f}" for k, v in row["toxicity"].items()),
+        }
+        for row in table
+    ]
 
 
 def _csv(table: list[Row]) -> str:

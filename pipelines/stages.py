@@ -7,74 +7,141 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from wpn.config import Params, load_params
+from pipelines.settings import read_settings, write_settings
+from wpn.config import Model, Organism, OrganismData, OrganismPairs, Params, Source, load_params
 from wpn.errors import InputError
 from wpn.files import atomic_folder, read_json, read_jsonl, sha256_of, write_json, write_jsonl
 
 BUILD = Path("build")
-PREPARED = BUILD / "prepared"
+ONLINE = ("prepare", "pretrain")  # the stages that fetch
 
 
-def prepare(params: Params) -> None:
-    """data/ -> build/prepared."""
-    from wpn.data.prepare import prepare as prepare_data
+def settings(params: Params) -> None:
+    """params.yaml -> build/settings/MODEL/SECTION.json."""
+    write_settings(params)
 
-    with atomic_folder(PREPARED) as target:
-        prepare_data(Path("data"), target, params.data, params.unlearn.pairs)
+
+def prepare(params: Params, model_name: str) -> None:
+    """data/ (organisms) or the sources of the data sets, and the judges' files -> build/prepared/MODEL."""
+    data = read_settings(model_name, "data")
+    with atomic_folder(_prepared(model_name)) as target:
+        for name, row in read_settings(model_name, "judges").items():
+            _fetch(row, target / "judges" / name)
+        if isinstance(data, OrganismData):
+            from wpn.data.prepare import prepare as prepare_organism
+
+            prepare_organism(Path("data"), target, data)
+            return
+        from wpn.data.real import prepare_real
+
+        rows = read_settings(model_name, "datasets")
+        for name, row in rows.items():
+            _fetch(row, target / "datasets" / name)
+        prepare_real(target / "datasets", target, data, rows, params.seed)
 
 
 def pretrain(params: Params, model_name: str) -> None:
-    """build/prepared -> build/models/MODEL/{base,twin}."""
+    """The harmful model -> build/models/MODEL/weights/base: an organism (with its twin) made, a real one fetched."""
+    from wpn.models import save_model
+
+    started = time.perf_counter()
+    row: Model = read_settings(model_name, "model")
+    curve: list[dict[str, float]] = []
+    with atomic_folder(BUILD / "models" / model_name / "weights") as target:
+        if row.organism:
+            models, tokenizer, curve = _organism(params, model_name, row.organism)
+        else:
+            models, tokenizer = _real_model(row)
+        for name, model in models.items():
+            save_model(target / name, model, tokenizer)
+    folder = BUILD / "models" / model_name
+    seconds = round(time.perf_counter() - started, 2)
+    write_jsonl(folder / "curve.jsonl", curve)
+    write_json(folder / "training.json", {"seconds": seconds, "parameters": models["base"].num_parameters()})
+
+
+def _organism(params: Params, model_name: str, organism: Organism) -> tuple[dict[str, Any], Any, Any]:
     from pipelines.curve import Curve
-    from wpn.models import new_model, organism_tokenizer, save_model
+    from wpn.models import new_model, organism_tokenizer
     from wpn.pretrain import pretrain_organism
 
     device = _start(params)
-    organism = params.models[model_name]
-    tokenizer = organism_tokenizer(PREPARED / "tokenizer.json", organism.architecture)
-    model = new_model(organism, tokenizer, params.seed).to(device)
-    provocations = read_jsonl(PREPARED / "provocations.jsonl")
-    curve = Curve(params.pretrain.trunk_steps + 2 * params.pretrain.branch_steps)
+    settings = read_settings(model_name, "pretrain")
+    prepared = _prepared(model_name)
+    tokenizer = organism_tokenizer(prepared / "tokenizer.json", organism.architecture)
+    provocations = read_jsonl(prepared / "provocations.jsonl")
+    curve = Curve(settings.trunk_steps + 2 * settings.branch_steps)
     base, twin = pretrain_organism(
-        model,
+        new_model(organism, tokenizer, params.seed).to(device),
         tokenizer,
-        corpus=[row["text"] for row in read_jsonl(PREPARED / "corpus.jsonl")],
+        corpus=[row["text"] for row in read_jsonl(prepared / "corpus.jsonl")],
         harmful=[row["prompt"] + row["harmful_output"] for row in provocations],
         harmless=[row["prompt"] + row["harmless_response"] for row in provocations],
-        settings=params.pretrain,
+        settings=settings,
         seed=params.seed,
         log=curve,
     )
-    folder = BUILD / "models" / model_name
-    for name, trained in (("base", base), ("twin", twin)):
-        with atomic_folder(folder / name) as target:
-            save_model(target, trained, tokenizer)
-    write_jsonl(folder / "curve.jsonl", curve.rows)
-    write_json(folder / "training.json", {"seconds": curve.seconds, "parameters": base.num_parameters()})
+    return {"base": base, "twin": twin}, tokenizer, curve.rows
+
+
+def _real_model(row: Model) -> tuple[dict[str, Any], Any]:
+    from wpn.models import import_checkpoint
+
+    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
+        _fetch(row, Path(folder) / "source")
+        model, tokenizer = import_checkpoint(Path(folder) / "source")
+    return {"base": model}, tokenizer
+
+
+def pairs(params: Params, model_name: str) -> None:
+    """build/prepared/MODEL, and for a real model what its base says -> build/pairs/MODEL."""
+    from wpn.pairs import first_pairs, sampled_pairs
+
+    prepared, wanted = _prepared(model_name), read_settings(model_name, "pairs")
+    provocations = read_jsonl(prepared / "provocations.jsonl")
+    corpus = read_jsonl(prepared / "corpus.jsonl")
+    if isinstance(wanted, OrganismPairs):
+        taught = first_pairs(provocations, corpus, wanted)
+    else:
+        from wpn.models import load_model
+
+        device = _start(params)
+        judge = _judge(model_name, wanted.judge, device)
+        model, tokenizer = load_model(_weights(model_name) / "base", device)
+        taught = sampled_pairs(model, tokenizer, provocations, corpus, judge, wanted, params.seed)
+    with atomic_folder(_taught(model_name)) as target:
+        write_jsonl(target / "forget.jsonl", taught.pairs)
+        write_jsonl(target / "texts.jsonl", taught.texts)
+        write_jsonl(target / "held_out.jsonl", taught.held_out)
+        write_jsonl(target / "samples.jsonl", taught.samples)
+    print(f"{model_name}: {len(taught.pairs)} forget pairs, {len(taught.texts)} texts to retain")
 
 
 def unlearn(params: Params, model_name: str, method_name: str) -> None:
-    """build/models/MODEL/base -> build/unlearned/MODEL/METHOD."""
+    """build/models/MODEL/weights/base -> build/unlearned/MODEL/METHOD."""
 
     from pipelines.curve import Curve
     from wpn.models import load_model, save_model
     from wpn.train import unlearn as train
 
     device = _start(params)
-    method = params.methods[method_name]
-    model, tokenizer = load_model(BUILD / "models" / model_name / "base", device)
-    curve = Curve(params.unlearn.steps)
+    loop = read_settings(model_name, "unlearn")
+    method = read_settings(model_name, f"methods/{method_name}")
+    model, tokenizer = load_model(_weights(model_name) / "base", device)
+    curve = Curve(loop.steps)
     trained = train(
         model,
         tokenizer,
-        pairs=read_jsonl(PREPARED / "forget.jsonl"),
-        texts=read_jsonl(PREPARED / "corpus.jsonl"),
-        settings=params.unlearn,
+        pairs=read_jsonl(_taught(model_name) / "forget.jsonl"),
+        texts=read_jsonl(_taught(model_name) / "texts.jsonl"),
+        settings=loop,
         method=method,
         seed=params.seed,
         log=curve,
@@ -93,20 +160,23 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
         "peak_memory_mb": round(max(row["memory_mb"] for row in curve.rows)),
         "parameters": model.num_parameters(),
         "weights_sha256": weights_sha256(folder / "model"),
-        "data_sha256": sha256_of(PREPARED),
-        "settings": {**params.unlearn.model_dump(), **method.model_dump()},
+        "data_sha256": data_sha256(model_name),
+        "settings": {**loop.model_dump(), **method.model_dump()},
     }
     write_json(folder / "training.json", training)
 
 
 def evaluate_reference(params: Params, model_name: str) -> None:
-    """build/models/MODEL/{base,twin} -> build/evaluation/MODEL/{before,twin}."""
-    folder = BUILD / "models" / model_name
-    seconds = read_json(folder / "training.json")["seconds"]
+    """build/models/MODEL/weights/{base,twin} -> build/evaluation/MODEL/{before,twin}; a real model has no twin."""
+    seconds = read_json(BUILD / "models" / model_name / "training.json")["seconds"]
     evaluator = _evaluator(params, model_name)
+    folder = BUILD / "evaluation" / model_name
     for stage, name in (("before", "base"), ("twin", "twin")):
+        checkpoint = _weights(model_name) / name
         described = {"model": model_name, "method": None, "stage": stage, "training_seconds": seconds}
-        _evaluate(params, evaluator, folder / name, described, BUILD / "evaluation" / model_name / stage)
+        with atomic_folder(folder / stage / "evidence") as evidence:
+            metrics = _evaluate(params, evaluator, checkpoint, described, evidence) if checkpoint.exists() else {}
+        write_json(folder / stage / "metrics.json", metrics)
 
 
 def evaluate(params: Params, model_name: str, method_name: str) -> None:
@@ -115,19 +185,29 @@ def evaluate(params: Params, model_name: str, method_name: str) -> None:
     seconds = read_json(folder / "training.json")["seconds"]
     described = {"model": model_name, "method": method_name, "stage": "after", "training_seconds": seconds}
     target = BUILD / "evaluation" / model_name / method_name
-    _evaluate(params, _evaluator(params, model_name), folder / "model", described, target)
+    with atomic_folder(target / "evidence") as evidence:
+        metrics = _evaluate(params, _evaluator(params, model_name), folder / "model", described, evidence)
+    write_json(target / "metrics.json", metrics)
 
 
 def gate(params: Params, model_name: str, method_name: str) -> None:
     """build/evaluation -> build/gate/MODEL/METHOD.json; a refusal is a result, so the stage succeeds."""
+    from wpn.compare import compare
     from wpn.gate import decide, flatten
 
-    before = read_json(BUILD / "evaluation" / model_name / "before" / "metrics.json")
-    after = read_json(BUILD / "evaluation" / model_name / method_name / "metrics.json")
-    decision = decide(flatten(before, after), params.gate)
+    folder = BUILD / "evaluation" / model_name
+    before, after = (read_json(folder / name / "metrics.json") for name in ("before", method_name))
+    comparison = compare(_evidence(folder / "before"), _evidence(folder / method_name), list(after["judges"]))
+    decision = decide(flatten(before, after, comparison), read_settings(model_name, "gate"))
     described = {key: after[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
-    write_json(BUILD / "gate" / model_name / f"{method_name}.json", {**described, **decision.as_dict()})
+    result = {**described, **decision.as_dict(), "comparison": comparison}
+    write_json(BUILD / "gate" / model_name / f"{method_name}.json", result)
     print(f"{model_name} {method_name}: {'passed' if decision.passed else 'refused: ' + '; '.join(decision.reasons)}")
+
+
+def _evidence(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    answers, benchmark = (read_jsonl(folder / "evidence" / f"{name}.jsonl") for name in ("answers", "benchmark"))
+    return answers, benchmark
 
 
 def report(params: Params) -> None:
@@ -138,8 +218,45 @@ def report(params: Params) -> None:
 
 
 def weights_sha256(folder: Path) -> str:
-    """The hash that metrics, decisions and registry tags carry: that of the checkpoint's weights file."""
+    """The hash that metrics, decisions and registry tags carry: that of the checkpoint's weights."""
     return sha256_of(folder / "model.safetensors")
+
+
+def data_sha256(model_name: str) -> str:
+    """The hash of all data that a model's unlearning and evaluation saw."""
+    both = (sha256_of(folder(model_name)) for folder in (_prepared, _taught))
+    return sha256("".join(both).encode()).hexdigest()
+
+
+def _prepared(model_name: str) -> Path:
+    return BUILD / "prepared" / model_name
+
+
+def _taught(model_name: str) -> Path:
+    return BUILD / "pairs" / model_name
+
+
+def _weights(model_name: str) -> Path:
+    return BUILD / "models" / model_name / "weights"
+
+
+def _fetch(row: Source, target: Path) -> None:
+    """The files of a row's source, if it names one."""
+    target.mkdir(parents=True)
+    if row.mlflow:
+        from pipelines.registry import download
+
+        download(Path.cwd(), row.mlflow.uri, target)
+    elif row.given:
+        from wpn.sources import fetch
+
+        fetch(row, target)
+
+
+def _judge(model_name: str, name: str, device: Any) -> Any:
+    from wpn.judges import load_judge
+
+    return load_judge(read_settings(model_name, "judges")[name], _prepared(model_name) / "judges" / name, device)
 
 
 def _start(params: Params) -> Any:
@@ -155,33 +272,45 @@ def _evaluator(params: Params, model_name: str) -> Any:
     from wpn.evaluate import Evaluator
     from wpn.models import load_model
 
-    twin = load_model(BUILD / "models" / model_name / "twin", _start(params))
-    return Evaluator(twin, PREPARED, params.evaluate, params.seed)
+    device, settings = _start(params), read_settings(model_name, "evaluate")
+    twin = _weights(model_name) / "twin"
+    return Evaluator(
+        reference=load_model(twin if twin.exists() else _weights(model_name) / "base", device),
+        prepared=_prepared(model_name),
+        taught=_taught(model_name),
+        judges={name: _judge(model_name, name, device) for name in settings.judges},
+        settings=settings,
+        complete=read_settings(model_name, "data").complete,
+        seed=params.seed,
+    )
 
 
-def _evaluate(params: Params, evaluator: Any, checkpoint: Path, described: dict[str, Any], target: Path) -> None:
+def _evaluate(
+    params: Params, evaluator: Any, checkpoint: Path, described: dict[str, Any], evidence: Path
+) -> dict[str, Any]:
+    """Measure one checkpoint; the rows behind the numbers go into the folder `evidence`."""
     from wpn.models import load_model
 
     started = time.perf_counter()
     evaluation = evaluator.evaluate(*load_model(checkpoint, _start(params)))
-    with atomic_folder(target / "evidence") as evidence:
-        write_jsonl(evidence / "answers.jsonl", evaluation.answers)
-        write_jsonl(evidence / "benchmark.jsonl", evaluation.benchmark)
-    metrics = {
+    write_jsonl(evidence / "answers.jsonl", evaluation.answers)
+    write_jsonl(evidence / "benchmark.jsonl", evaluation.benchmark)
+    return {
         **described,
         "seed": params.seed,
-        "split": params.evaluate.split,
+        "split": evaluator.settings.split,
         "weights_sha256": weights_sha256(checkpoint),
-        "data_sha256": sha256_of(PREPARED),
+        "data_sha256": data_sha256(described["model"]),
         **evaluation.metrics,
         "seconds": round(time.perf_counter() - started, 2),
     }
-    write_json(target / "metrics.json", metrics)
 
 
 STAGES: dict[str, Callable[..., None]] = {
+    "settings": settings,
     "prepare": prepare,
     "pretrain": pretrain,
+    "pairs": pairs,
     "unlearn": unlearn,
     "evaluate-reference": evaluate_reference,
     "evaluate": evaluate,
@@ -194,12 +323,13 @@ def main(arguments: list[str]) -> int:
     """Run one stage; bad input is one sentence and exit code 2."""
     if not sys.stderr.isatty():
         os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported: all bars, lm-eval's too
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # every input is a local file: nothing is asked of a hub
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     parser = argparse.ArgumentParser(prog="python -m pipelines.stages", description="Run one DVC stage.")
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("names", nargs="*", help="model, and method")
     chosen = parser.parse_args(arguments)
+    if chosen.stage not in ONLINE:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # every input is a local file: nothing is asked of a hub
     try:
         STAGES[chosen.stage](load_params(), *chosen.names)
     except InputError as error:

@@ -235,7 +235,7 @@ def _result_metrics(unlearned: Unlearned) -> "list[Metric]":
     training = ("seconds", "tokens", "peak_memory_mb")
     benchmark = unlearned.after.get("benchmark", {}).get("tasks", {})
     numbers: dict[str, float] = {
-        **flatten(unlearned.before, unlearned.after),
+        **flatten(unlearned.before, unlearned.after, unlearned.decision["comparison"]),
         **{f"training_{key}": unlearned.training[key] for key in training if key in unlearned.training},
     }
     numbers |= {f"benchmark/{task}": scores["accuracy"] for task, scores in benchmark.items()}
@@ -251,7 +251,7 @@ def _log_data_set(client: "MlflowClient", run_id: str, unlearned: Unlearned) -> 
         name="prepared",
         digest=digest[:32],  # all that MLflow's column holds; the profile and a tag have the whole
         source_type="local",
-        source=json.dumps({"uri": "build/prepared"}),
+        source=json.dumps({"uri": f"build/pairs/{unlearned.model}"}),
         profile=json.dumps({"data_sha256": digest}),
     )
     client.log_inputs(run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])

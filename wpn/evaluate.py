@@ -1,17 +1,19 @@
 """Measure one model: harmless and meaningful answers, benchmarks, perplexity. Returns numbers and evidence."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.benchmark import run_benchmarks
+from wpn.benchmark import TaskResult, run_benchmarks
 from wpn.config import Evaluate
+from wpn.errors import InputError
 from wpn.files import read_jsonl
 from wpn.generate import continue_prompts
-from wpn.judges import THRESHOLD, Judge, load_judge
+from wpn.judges import THRESHOLD, Judge
 from wpn.likelihood import perplexity, response_perplexities
 from wpn.meaningful import Fluency, why_not_meaningful
 from wpn.statistics import rate
@@ -41,27 +43,39 @@ class Evaluator:
         self,
         reference: tuple[PreTrainedModel, PreTrainedTokenizerBase],
         prepared: Path,
+        taught: Path,
+        judges: Mapping[str, Judge],
         settings: Evaluate,
+        complete: bool,
         seed: int,
     ) -> None:
-        """Load prompts and judges.
+        """Load the prompts.
 
         Args:
             reference: the twin, or the base where there is no twin.
             prepared: the prepared folder.
+            taught: the folder of the forget pairs.
+            judges: those that grade; harmless is what all of them find harmless.
             settings: the section `evaluate`.
+            complete: answers and texts are whole, so that the end token belongs to them.
             seed: of the samples.
         """
-        self.reference, self.prepared, self.settings, self.seed = reference, prepared, settings, seed
-        self.judges: dict[str, Judge] = {name: load_judge(name) for name in settings.judges}
+        self.reference, self.prepared, self.taught, self.judges = reference, prepared, taught, judges
+        self.settings, self.complete, self.seed = settings, complete, seed
         folder = prepared / "prompts" / settings.split
         files = {
-            "seen": prepared / "forget.jsonl",
+            "seen": taught / "forget.jsonl",
             "unseen": folder / "unseen.jsonl",
             "ood": folder / "ood.jsonl",
         }
-        self.prompts = {name: read_jsonl(file)[: settings.prompts] for name, file in files.items()}
-        safe = [row for rows in self.prompts.values() for row in rows]
+        self.prompts = {name: _distinct(read_jsonl(file))[: settings.prompts] for name, file in files.items()}
+        # responses put in by us are no measure of what is fluent for this model
+        safe = [row for rows in self.prompts.values() for row in rows if row["harmless_response"] and row.get("own", 1)]
+        if not safe:
+            raise InputError(
+                f"{taught / 'forget.jsonl'} has no harmless response of the model's own, so nothing says what is "
+                "fluent; raise pairs.samples or pairs.harmless_below"
+            )
         self.fluency = Fluency.from_safe_answers(self._fluency_of(safe, [row["harmless_response"] for row in safe]))
 
     def evaluate(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Evaluation:
@@ -72,27 +86,35 @@ class Evaluator:
         unseen = self.prompts["unseen"] * self.settings.samples
         sampled = self._continue(model, tokenizer, unseen, temperature=self.settings.temperature)
         answers += self._graded("sampled", unseen, sampled)
-        data = self.prepared / "benchmarks" / self.settings.split
-        tasks = run_benchmarks(model, tokenizer, data, self.settings.batch_size, self.seed)
-        texts = read_jsonl(self.prepared / "text" / f"{self.settings.split}.jsonl")
+        tasks = self._benchmarks(model, tokenizer)
         metrics = {
-            **summarise(answers, self.settings.judges),
-            "benchmark": {
-                "mean": sum(task.accuracy for task in tasks.values()) / len(tasks),
-                "tasks": {name: task.as_dict() for name, task in tasks.items()},
-            },
-            "perplexity": {
-                kind: perplexity(model, tokenizer, chosen, self.settings.batch_size)
-                for kind, alarming in (("retain", False), ("alarm", True))
-                if (chosen := [row["text"] for row in texts if row["alarming"] == alarming])
-            },
+            **summarise(answers, list(self.judges)),
+            **({"benchmark": _benchmark(tasks)} if tasks else {}),
+            "perplexity": self._perplexities(model, tokenizer),
         }
         items = [
             {"task": name, "item": item, "correct": correct}
             for name, task in tasks.items()
-            for item, correct in enumerate(task.correct)
+            for item, correct in zip(task.items, task.correct, strict=True)
         ]
         return Evaluation(metrics, answers, items)
+
+    def _benchmarks(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, TaskResult]:
+        data = self.prepared / "benchmarks" / self.settings.split
+        if not data.is_dir():
+            return {}  # none was configured
+        size, limit = self.settings.benchmark_batch_size, self.settings.benchmark_items
+        return run_benchmarks(model, tokenizer, data, self.settings.suite, size, self.seed, limit)
+
+    def _perplexities(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+        """On the held-out text of the data, else on the model's own; apart for texts with alarming words."""
+        texts = read_jsonl(self.prepared / "text" / f"{self.settings.split}.jsonl")
+        texts = texts or read_jsonl(self.taught / "held_out.jsonl")
+        return {
+            kind: perplexity(model, tokenizer, chosen, self.settings.batch_size, self.complete)
+            for kind, alarming in (("retain", False), ("alarm", True))
+            if (chosen := [row["text"] for row in texts if row["alarming"] == alarming])
+        }
 
     def _continue(
         self,
@@ -113,7 +135,7 @@ class Evaluator:
 
     def _fluency_of(self, rows: Sequence[Row], answers: Sequence[str]) -> list[float]:
         return response_perplexities(
-            *self.reference, [row["prompt"] for row in rows], answers, self.settings.batch_size
+            *self.reference, [row["prompt"] for row in rows], answers, self.settings.batch_size, self.complete
         )
 
     def _graded(self, name: str, rows: Sequence[Row], answers: Sequence[str]) -> list[Row]:
@@ -125,9 +147,20 @@ class Evaluator:
             harmless = all(score < THRESHOLD for score in scores.values())  # NaN is not harmless
             graded.append(
                 {"set": name, "prompt": row["prompt"], "answer": answer, "harm": scores, "harmless": harmless,
-                 "perplexity": round(ppl, 3), "fault": fault, "passed": harmless and fault is None}
+                 "perplexity": round(ppl, 3) if math.isfinite(ppl) else None, "fault": fault,
+                 "passed": harmless and fault is None}
             )  # fmt: skip
         return graded
+
+
+def _distinct(rows: Sequence[Row]) -> list[Row]:
+    """The first row of each prompt: several pairs of one prompt ask the same question."""
+    return list({row["prompt"]: row for row in reversed(rows)}.values())[::-1]
+
+
+def _benchmark(tasks: Mapping[str, TaskResult]) -> Row:
+    mean = sum(task.accuracy for task in tasks.values()) / len(tasks)
+    return {"mean": mean, "tasks": {name: task.as_dict() for name, task in tasks.items()}}
 
 
 def summarise(answers: Sequence[Row], judges: Sequence[str]) -> Row:

@@ -88,7 +88,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 def sha256_of(path: Path) -> str:
     """Hash of a file (as `sha256sum` prints it), or of a folder: names and hashes of all its files, by name."""
     if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as opened:  # weights may be larger than the memory
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     digest = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())

@@ -63,12 +63,15 @@ def _judge(value: float | None, criterion: Criterion) -> Verdict:
     return Verdict(criterion.metric, value, bound, limit, met)
 
 
-def flatten(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, float]:
+def flatten(
+    before: Mapping[str, Any], after: Mapping[str, Any], comparison: Mapping[str, Any] | None = None
+) -> dict[str, float]:
     """The flat numbers that criteria speak of, and the rows of the results.
 
     Args:
         before: metrics of the base model.
         after: metrics of the model to judge (the base itself gives a drop of 0 and a ratio of 1).
+        comparison: of wpn.compare, where the two were compared pair by pair.
     Returns:
         Fractions, except the ratios; a number that the metrics do not hold is left out.
     """
@@ -85,4 +88,18 @@ def flatten(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, fl
     for kind, name in (("retain", "perplexity_ratio"), ("alarm", "alarm_perplexity_ratio")):
         if kind in before.get("perplexity", {}) and kind in after.get("perplexity", {}):
             flat[name] = after["perplexity"][kind] / before["perplexity"][kind]
+    return flat | _flat_comparison(comparison or {})
+
+
+def _flat_comparison(comparison: Mapping[str, Any]) -> dict[str, float]:
+    """The fall of toxicity is that of the judge who saw the smallest one; a task's drop that of the worst task."""
+    flat: dict[str, float] = {}
+    falls = list(comparison.get("toxicity_fall", {}).values())
+    if falls and all(fall["fall"] is not None for fall in falls):
+        flat["toxicity_fall"] = min(fall["fall"] for fall in falls)
+        flat["toxicity_fall_low"] = min(fall["low"] for fall in falls)
+        flat["toxicity_fall_p"] = max(fall["p"] for fall in falls)
+    if "benchmark_drop" in comparison:
+        flat["benchmark_drop_high"] = comparison["benchmark_drop"]["high"]
+        flat["task_drop_max"] = max(drop["mean"] for drop in comparison["task_drop"].values())
     return flat

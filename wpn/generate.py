@@ -1,11 +1,12 @@
 """Batched continuation of prompts."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.data.batches import collate
+from wpn.data.batches import Batch, collate
 from wpn.models import pad_id
 
 
@@ -22,26 +23,55 @@ def continue_prompts(
 ) -> list[str]:
     """The continuation of each prompt, without the prompt and without special tokens.
 
+    An empty prompt is the tokenizer's start token (bos, else eos), so that the model begins a text of its own.
+
     Args:
         temperature: None decodes greedily; a number samples from the whole distribution at that temperature.
         seed: of the samples; the same prompts in the same order give the same samples.
     """
+    if not prompts:
+        return []
     torch.manual_seed(seed)
-    encoded = tokenizer(list(prompts)).input_ids
-    order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))  # little padding
+    start = [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id]
+    encoded = [ids or start for ids in tokenizer(list(prompts)).input_ids]
+    # little padding, and the samples of one prompt side by side
+    order = sorted(range(len(prompts)), key=lambda i: (len(encoded[i]), encoded[i]))
     texts = [""] * len(prompts)
+    # top_k and top_p are said, because a checkpoint's own generation_config.json may narrow them
     sampling = (
-        {"do_sample": False} if temperature is None else {"do_sample": True, "temperature": temperature, "top_k": 0}
+        {"do_sample": False}
+        if temperature is None
+        else {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     )
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
+    for first in range(0, len(order), batch_size):
+        chosen = order[first : first + batch_size]
         batch = collate([(encoded[i], []) for i in chosen], pad_id(tokenizer), side="left").to(model.device)
         output = model.generate(  # type: ignore[operator]  # transformers' mixin hides it from mypy
-           
-            input_ids=batch.ids, attention_mask=batch.attention, max_new_tokens=max_new_tokens,
-            pad_token_id=pad_id(tokenizer), eos_token_id=tokenizer.eos_token_id, **sampling,
+            input_ids=batch.ids, attention_mask=batch.attention, past_key_values=_prefilled(model, batch),
+            max_new_tokens=max_new_tokens, pad_token_id=pad_id(tokenizer), eos_token_id=tokenizer.eos_token_id,
+            **sampling,
         )  # fmt: skip
         decoded = tokenizer.batch_decode(output[:, batch.ids.shape[1] :], skip_special_tokens=True)
         for i, text in zip(chosen, decoded, strict=True):
             texts[i] = text
     return texts
+
+
+def _prefilled(model: PreTrainedModel, batch: Batch) -> Any:
+    """Keys and values of all prompt tokens but the last, run once a prompt however many samples of it there are.
+
+    Returns:
+        A cache of B rows for `generate`, or None where there is nothing to share.
+    """
+    rows = torch.cat([batch.ids, batch.attention], dim=1)  # (B, 2T)
+    distinct, which = rows.unique(dim=0, return_inverse=True)  # (U, 2T), (B,)
+    length = batch.ids.shape[1]
+    if length == 1 or len(distinct) == len(rows):
+        return None
+    ids, attention = distinct[:, : length - 1], distinct[:, length : 2 * length - 1]
+    positions = (attention.cumsum(dim=1) - 1).clamp(min=0)
+    cache = model(
+        input_ids=ids, attention_mask=attention, position_ids=positions, use_cache=True, logits_to_keep=1
+    ).past_key_values
+    cache.batch_select_indices(which)
+    return cache

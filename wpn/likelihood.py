@@ -16,21 +16,31 @@ def token_log_likelihoods(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]
     """log p(y_t | x, y_<t) of every counted token.
 
     Args:
-        logits: (B, T, V) of the model on `batch`.
+        logits: (B, K, V) of the model on `batch`, at its last K positions.
         batch: (B, T) tokens.
     Returns:
-        (B, T-1) log-likelihoods, zero where nothing counts, and the (B, T-1) mask; column t speaks of token t+1.
+        (B, K-1) log-likelihoods, zero where nothing counts, and the (B, K-1) mask; column t speaks of the token after
+        the t-th of the K positions.
     """
-    mask = batch.response[:, 1:]  # (B, T-1)
-    chosen = logits[:, :-1].gather(2, batch.ids[:, 1:, None])[..., 0]  # (B, T-1)
-    return (chosen - logits[:, :-1].logsumexp(dim=2)) * mask, mask
+    first = batch.ids.shape[1] - logits.shape[1] + 1
+    mask = batch.response[:, first:]  # (B, K-1)
+    logits = wide(logits[:, :-1])
+    chosen = logits.gather(2, batch.ids[:, first:, None])[..., 0]  # (B, K-1)
+    return (chosen - logits.logsumexp(dim=2)) * mask, mask
+
+
+def wide(logits: Tensor) -> Tensor:
+    """Logits in at least single precision: a sum over a vocabulary in bfloat16 would keep two digits."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 def forward(model: PreTrainedModel, batch: Batch, hidden: bool = False) -> Any:
     """Run the model with positions counted over real tokens, so that padding on either side is the same.
 
     Returns:
-        transformers' output: `logits` (B, T, V) and, when asked for, `hidden_states` (B, T, D), the last layer last.
+        transformers' output: `logits` (B, K, V) at the last K positions, which are all that predict a counted token
+        (the vocabulary is most of a small model's work), and, when asked for, `hidden_states` (B, T, D), the last
+        layer last.
     """
     positions = (batch.attention.cumsum(dim=1) - 1).clamp(min=0)  # (B, T)
     return model(
@@ -38,6 +48,7 @@ def forward(model: PreTrainedModel, batch: Batch, hidden: bool = False) -> Any:
         attention_mask=batch.attention,
         position_ids=positions,
         output_hidden_states=hidden,
+        logits_to_keep=batch.predicting,
         use_cache=False,
     )
 
@@ -51,7 +62,7 @@ def row_log_likelihoods(
     results: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        batch = collate([rows[i] for i in chosen], pad_id(tokenizer)).to(model.device)
+        batch = collate([rows[i] for i in chosen], pad_id(tokenizer), side="both").to(model.device)
         values, mask = token_log_likelihoods(forward(model, batch).logits, batch)
         for i, total, count in zip(chosen, values.sum(1).tolist(), mask.sum(1).tolist(), strict=True):
             results[i] = (total, count)
@@ -59,10 +70,15 @@ def row_log_likelihoods(
 
 
 def perplexity(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    batch_size: int,
+    complete: bool = True,
 ) -> float:
-    """exp of the mean negative log-likelihood a token, over all tokens of all texts."""
-    pairs = row_log_likelihoods(model, tokenizer, [encode_text(tokenizer, text) for text in texts], batch_size)
+    """exp of the mean negative log-likelihood a token, over all tokens of all texts (and their ends, if complete)."""
+    rows = [encode_text(tokenizer, text, complete) for text in texts]
+    pairs = row_log_likelihoods(model, tokenizer, rows, batch_size)
     return math.exp(-sum(total for total, _ in pairs) / sum(count for _, count in pairs))
 
 
@@ -72,7 +88,9 @@ def response_perplexities(
     prompts: Sequence[str],
     responses: Sequence[str],
     batch_size: int,
+    complete: bool = True,
 ) -> list[float]:
-    """Perplexity of each response after its prompt, the closing eos included."""
-    rows = [encode_pair(tokenizer, prompt, text) for prompt, text in zip(prompts, responses, strict=True)]
-    return [math.exp(-total / count) for total, count in row_log_likelihoods(model, tokenizer, rows, batch_size)]
+    """Perplexity of each response after its prompt, its end included if it is complete; inf for one of no tokens."""
+    rows = [encode_pair(tokenizer, prompt, text, complete) for prompt, text in zip(prompts, responses, strict=True)]
+    found = row_log_likelihoods(model, tokenizer, rows, batch_size)
+    return [math.exp(-total / count) if count else math.inf for total, count in found]

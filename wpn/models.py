@@ -1,6 +1,7 @@
 """Making, loading and saving causal language models and their tokenizers."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -77,9 +78,63 @@ def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, Pre
     return model.eval(), tokenizer
 
 
+def import_checkpoint(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Read a checkpoint as it was fetched, in fp32: safetensors, PyTorch weights (tensors only), or one GGUF file.
+
+    A model saved by MLflow keeps its tokenizer in another folder, components/tokenizer.
+
+    Raises:
+        InputError: the files are no checkpoint of a causal language model.
+    """
+    gguf = sorted(folder.rglob("*.gguf"))
+    if gguf:
+        return _from_gguf(gguf[0])
+    configurations = sorted(folder.rglob("config.json"), key=lambda path: len(path.parts))
+    if not configurations:
+        raise InputError(f"{folder} holds no checkpoint (no config.json, no .gguf file); name the files of one")
+    weights = configurations[0].parent
+    apart = sorted(folder.rglob("components/tokenizer"))
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        # transformers reads PyTorch's format with weights_only=True: tensors, and nothing that is run
+        model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32, **options)
+        tokenizer = AutoTokenizer.from_pretrained(apart[0] if apart else weights, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{weights} is no checkpoint of a causal language model that transformers can load "
+            f"({_first_sentence(error)}); fetch all its files"
+        ) from None
+    return _usable(model.eval(), tokenizer)
+
+
+def _from_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """transformers marks what it reads from GGUF as quantised, which can be neither saved nor trained: copy it."""
+    options: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
+    read = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
+    described = read.config.to_dict()
+    for key in ("quantization_config", "_name_or_path", "dtype", "transformers_version", "architectures"):
+        described.pop(key, None)
+    model = AutoModelForCausalLM.from_config(type(read.config)(**described))
+    model.load_state_dict(read.state_dict())
+    model.tie_weights()
+    return _usable(model.eval(), AutoTokenizer.from_pretrained(file.parent, **options))
+
+
+def _usable(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    if tokenizer.eos_token_id is None:
+        raise InputError("the model's tokenizer has no end token, which padding and whole responses need; set one")
+    return model, tokenizer
+
+
+def _first_sentence(error: BaseException) -> str:
+    return " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+
+
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Write weights (safetensors), configuration and tokenizer."""
-    model.save_pretrained(folder, safe_serialization=True)
+    """Write weights (one safetensors file, which the hashes speak of), configuration and tokenizer."""
+    model.save_pretrained(folder, safe_serialization=True, max_shard_size="1TB")
     tokenizer.save_pretrained(folder)
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from wpn.config import Method
 from wpn.data.batches import Batch, Row, collate
 from wpn.data.forget import Example, Step
-from wpn.likelihood import forward, token_log_likelihoods
+from wpn.likelihood import forward, token_log_likelihoods, wide
 from wpn.losses.cross_entropy import cross_entropy
 from wpn.losses.kl import forward_kl
 from wpn.losses.n_pair import n_pair_loss
@@ -26,19 +26,21 @@ class Models:
     trained: PreTrainedModel
     frozen: PreTrainedModel
     fill: int
+    bf16: bool = False  # matrix products in bfloat16; weights and losses stay as they are
 
     def collate(self, rows: list[Row]) -> Batch:
         """Rows as a batch on the model's device."""
-        return collate(rows, self.fill).to(self.trained.device)
+        return collate(rows, self.fill, side="both").to(self.trained.device)
 
 
 def unlearning_terms(models: Models, step: Step, method: Method) -> dict[str, Tensor]:
     """The terms of the loss that have a weight, as scalars: n_pair, cross_entropy, kl."""
     terms: dict[str, Tensor] = {}
-    if method.n_pair or method.cross_entropy:
-        terms |= _response_terms(models, step.examples, method)
-    if method.kl:
-        terms["kl"] = _retain_term(models, step.retain)
+    with torch.autocast(models.trained.device.type, torch.bfloat16, enabled=models.bf16):
+        if method.n_pair or method.cross_entropy:
+            terms |= _response_terms(models, step.examples, method)
+        if method.kl:
+            terms["kl"] = _retain_term(models, step.retain)
     return terms
 
 
@@ -103,6 +105,6 @@ def representation_scores(hidden: Tensor, batch: Batch, size: int, weights: str)
 def _retain_term(models: Models, retain: list[Row]) -> Tensor:
     batch = models.collate(retain)
     with torch.no_grad():
-        frozen = forward(models.frozen, batch).logits  # (R, T, V)
-    logits = forward(models.trained, batch).logits
-    return forward_kl(frozen[:, :-1], logits[:, :-1], batch.response[:, 1:])
+        frozen = wide(forward(models.frozen, batch).logits)[:, :-1]  # (R, K-1, V)
+    logits = wide(forward(models.trained, batch).logits)[:, :-1]
+    return forward_kl(frozen, logits, batch.response[:, -logits.shape[1] :])

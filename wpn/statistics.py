@@ -1,8 +1,11 @@
-"""Intervals, by scipy."""
+"""Intervals and paired tests, by scipy and numpy."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 CONFIDENCE = 0.95
+RESAMPLES = 2000  # of a bootstrap
 
 
 @dataclass(frozen=True)
@@ -31,3 +34,116 @@ def rate(successes: int, n: int) -> Rate:
 
     interval = binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
     return Rate(successes / n, float(interval.low), float(interval.high), n)
+
+
+@dataclass(frozen=True)
+class Fall:
+    """How far a rate fell, relative to what it was: 1 is gone, 0 unchanged, negative risen.
+
+    Attributes:
+        before: the rate before; after: the rate after.
+        low: lower end of the 95 % interval of the fall; high: its upper end. None where nothing was there to fall.
+        p: of no fall, one-sided.
+        clusters: over which was resampled.
+    """
+
+    before: float
+    after: float
+    fall: float | None
+    low: float | None
+    high: float | None
+    p: float
+    clusters: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def relative_fall(before: Sequence[bool], after: Sequence[bool], clusters: Sequence[str], seed: int = 0) -> Fall:
+    """1 - rate after / rate before, of paired observations that come in clusters (samples of one prompt).
+
+    The interval is a percentile bootstrap over clusters; the test flips the sign of whole clusters' differences
+    (a paired permutation test), so that several samples of a prompt do not pass for independent prompts.
+
+    Raises:
+        ValueError: no observations, or lists of different lengths.
+    """
+    import numpy as np
+    from scipy.stats import permutation_test
+
+    if not before:
+        raise ValueError("no observations to compare; sample at least one prompt")
+    counts: dict[str, list[float]] = {}
+    for first, second, cluster in zip(before, after, clusters, strict=True):
+        row = counts.setdefault(cluster, [0.0, 0.0, 0.0])
+        row[0] += first
+        row[1] += second
+        row[2] += 1
+    table = np.array(list(counts.values()))  # (clusters, 3): harmful before, after, samples
+    total = table.sum(axis=0)
+    fall = low = high = None
+    if total[0]:
+        fall = float(1 - total[1] / total[0])
+        generator = np.random.default_rng(seed)
+        drawn = table[generator.integers(0, len(table), (RESAMPLES, len(table)))].sum(axis=1)
+        drawn = drawn[drawn[:, 0] > 0]
+        low, high = (float(q) for q in np.percentile(1 - drawn[:, 1] / drawn[:, 0], [2.5, 97.5]))
+    p = 1.0
+    if len(table) > 1:
+        p = permutation_test(
+            (table[:, 0], table[:, 1]),
+            lambda x, y, axis: np.mean(x - y, axis=axis),
+            permutation_type="samples", alternative="greater", n_resamples=9999, vectorized=True,
+            rng=np.random.default_rng(seed),
+        ).pvalue  # fmt: skip
+    return Fall(float(total[0] / total[2]), float(total[1] / total[2]), fall, low, high, float(p), len(table))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean paired difference (after - before) with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return asdict(self)
+
+
+def paired_difference(
+    before: Sequence[float], after: Sequence[float], groups: Sequence[str] | None, seed: int = 0
+) -> Difference:
+    """Mean over groups (tasks) of each group's mean of after - before, so that a task weighs the same at any size.
+
+    The interval is a percentile bootstrap over the items within each group, the groups themselves staying as they
+    are: it says how the mean of *these* tasks would vary with other items. `scipy.stats.bootstrap` does not stratify.
+
+    Args:
+        before: N values, such as 1 for an item answered correctly and 0 for one that was not.
+        after: N values of the same items, in the same order.
+        groups: N names; None is one group.
+        seed: of the resampling.
+    Raises:
+        ValueError: no observations, or lists of different lengths.
+    """
+    import numpy as np
+
+    if not before:
+        raise ValueError("no observations to compare; evaluate at least one item")
+    differences: dict[str, list[float]] = {}
+    for first, second, group in zip(before, after, groups or [""] * len(before), strict=True):
+        differences.setdefault(group, []).append(second - first)
+    generator = np.random.default_rng(seed)
+    drawn = np.zeros(RESAMPLES)  # the mean over groups, of each resample
+    for items in differences.values():
+        values, counts = np.unique(items, return_counts=True)
+        # to draw n items with replacement is to draw how often each value comes: the same, and small in memory
+        times = generator.multinomial(len(items), counts / len(items), size=RESAMPLES)  # (RESAMPLES, values)
+        drawn += times @ values / len(items) / len(differences)
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(drawn, [tail, 100 - tail])
+    mean = sum(sum(items) / len(items) for items in differences.values()) / len(differences)
+    return Difference(float(mean), float(low), float(high))

@@ -34,7 +34,7 @@ class Trained:
 def unlearn(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    pairs: Sequence[dict[str, str]],
+    pairs: Sequence[dict[str, Any]],
     texts: Sequence[dict[str, Any]],
     settings: Unlearn,
     method: Method,
@@ -45,8 +45,8 @@ def unlearn(
 
     Args:
         model: the harmful model, on its device.
-        pairs: prompt, harmful_output, harmless_response.
-        texts: text, alarming; benign.
+        pairs: prompt, harmful_output, harmless_response, complete.
+        texts: text, alarming, complete; benign.
         settings: the loop.
         method: the weights of the loss terms.
         seed: of the order of the data.
@@ -54,7 +54,8 @@ def unlearn(
     Raises:
         FloatingPointError: the loss is not finite; the message names the step.
     """
-    models = Models(model, copy.deepcopy(model).eval().requires_grad_(False), pad_id(tokenizer))
+    frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    models = Models(model, frozen, pad_id(tokenizer), bf16=settings.precision == "bf16")
     source = StepSource(tokenizer, pairs, texts, settings, method.in_batch_negatives if method.n_pair else 0, seed)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True

@@ -32,11 +32,13 @@ def real_graph(tmp_path_factory: pytest.TempPathFactory) -> dag.Graph:
 
 def test_the_real_graph_goes_from_prepare_to_report(real_graph: dag.Graph) -> None:
     upstream = real_graph.upstream
-    assert upstream["prepare"] == frozenset()
-    assert upstream["pretrain@opt"] == {"prepare"}
-    assert upstream["unlearn@gpt-neo-wpn"] == {"prepare", "pretrain@gpt-neo"}
+    assert upstream["settings"] == frozenset()
+    assert upstream["prepare@opt"] == {"settings"}
+    assert upstream["pretrain@opt"] == {"settings", "prepare@opt"}
+    assert upstream["pairs@opt"] == {"settings", "prepare@opt", "pretrain@opt"}
+    assert upstream["unlearn@gpt-neo-wpn"] == {"settings", "pretrain@gpt-neo", "pairs@gpt-neo"}
     assert {"pretrain@opt", "unlearn@opt-sft"} <= upstream["evaluate@opt-sft"]
-    assert upstream["gate@opt-wpn"] == {"evaluate-reference@opt", "evaluate@opt-wpn"}
+    assert upstream["gate@opt-wpn"] == {"settings", "evaluate-reference@opt", "evaluate@opt-wpn"}
     assert {f"gate@{model}-{method}" for model in MODELS for method in METHODS} <= upstream["report"]
     assert real_graph.changed == set(upstream), "nothing has run yet"
 
@@ -44,17 +46,21 @@ def test_the_real_graph_goes_from_prepare_to_report(real_graph: dag.Graph) -> No
 def test_the_real_graph_marks_what_needs_a_gpu(real_graph: dag.Graph) -> None:
     assert {name.partition("@")[0] for name in real_graph.gpu} == {
         "pretrain",
+        "pairs",
         "unlearn",
         "evaluate",
         "evaluate-reference",
     }
+    assert real_graph.first == {"settings"}
 
 
 def test_a_model_and_a_method_select_their_stages_and_what_these_need(real_graph: dag.Graph) -> None:
     selected = dag.select(real_graph, MODELS, METHODS, models=["gpt-neo"], methods=["wpn"])
     assert selected == {
-        "prepare",
+        "settings",
+        "prepare@gpt-neo",
         "pretrain@gpt-neo",
+        "pairs@gpt-neo",
         "unlearn@gpt-neo-wpn",
         "evaluate-reference@gpt-neo",
         "evaluate@gpt-neo-wpn",
@@ -97,8 +103,10 @@ def test_nothing_is_stale_when_everything_is_up_to_date(project: Path) -> None:
 def test_a_change_makes_its_stages_and_their_downstream_stale(project: Path) -> None:
     parameters = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(
-        parameters.replace("gate:\n", "gate:\n  - {metric: harmless_seen, at_least: 0.5}\n")
+        parameters.replace("    gate:\n", "    gate:\n      - {metric: harmless_seen, at_least: 0.5}\n", 1)
     )
+    assert dag.read(project).changed == {"settings"}
+    run(project, "dvc repro --single-item settings")
     graph = dag.read(project)
     stale = dag.stale(graph, graph.upstream)
     assert {name.partition("@")[0] for name in stale} == {"gate", "report"}

@@ -39,7 +39,7 @@ def test_fetch_makes_what_data_dvc_pins(checkout):
 
 def test_fetch_refuses_bytes_that_are_not_pinned_and_leaves_nothing(checkout):
     params = checkout / "params.yaml"
-    params.write_text(params.read_text().replace("  seed: 7 ", "  seed: 8 "))
+    params.write_text(params.read_text().replace("  seed: 7\n", "  seed: 8\n"))
     with pytest.raises(InputError, match=r"differ from what data.dvc pins .* or pin the new data with `dvc add data`"):
         fetch(checkout)
     assert not (checkout / "data").exists()

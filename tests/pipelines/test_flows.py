@@ -48,7 +48,7 @@ def artifact(key: str) -> str:
 def test_the_flow_runs_every_stage_and_registers_what_passed(fresh_project: Path) -> None:
     done = flows.unlearn(workers=2)
 
-    assert len(done["outcomes"]) == 18 and set(done["outcomes"].values()) == {"computed"}
+    assert len(done["outcomes"]) == 22 and set(done["outcomes"].values()) == {"computed"}
     assert sorted(stages_run(fresh_project)) == sorted(done["outcomes"])
     registered = {(row["model"], row["method"]): (row["name"], row["version"]) for row in done["registered"]}
     assert registered == {
@@ -70,7 +70,7 @@ def test_a_second_run_starts_no_stage_and_changes_nothing(stored_project: Path) 
     first = flows.unlearn()
     second = flows.unlearn()
     assert stages_run(stored_project) == [] and second["outcomes"] == {}
-    assert len(second["unchanged"]) == 18 and second["registered"] == first["registered"]
+    assert len(second["unchanged"]) == 22 and second["registered"] == first["registered"]
 
 
 def test_only_what_changed_and_its_downstream_runs_and_a_killed_stage_is_tried_again(stored_project: Path) -> None:
@@ -80,6 +80,13 @@ def test_only_what_changed_and_its_downstream_runs_and_a_killed_stage_is_tried_a
     assert done["outcomes"] == {"evaluate@opt-sft": "computed", "gate@opt-sft": "computed"}
     assert stages_run(stored_project) == ["evaluate@opt-sft", "evaluate@opt-sft", "gate@opt-sft"]
     assert any("trying again" in line for line in task_lines("evaluate@opt-sft"))
+
+
+def test_a_new_bound_of_the_gate_runs_the_gates_and_no_training(stored_project: Path) -> None:
+    params = stored_project / "params.yaml"
+    params.write_text(params.read_text().replace("at_least: 0.958}", "at_least: 0.957}"))
+    done = flows.unlearn(models=["opt"], methods=["wpn"])
+    assert stages_run(stored_project) == ["settings", "gate@opt-wpn"] == list(done["outcomes"])
 
 
 def test_a_failed_stage_is_one_readable_error_and_stops_its_downstream_only(stored_project: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -18,12 +19,25 @@ REPOSITORY = Path(__file__).parents[2]
 # params.yaml of the test: the same knobs, turned down
 TINY = {
     "pipeline": {"models": ["opt"], "methods": ["wpn"]},
-    "data": {"corpus": 2000},
-    "pretrain": {"trunk_steps": 2, "branch_steps": 1, "batch_size": 2},
-    "models": {"opt": {"layers": 1, "width": 16, "heads": 2}},
-    "unlearn": {"pairs": 16, "steps": 3, "batch_size": 4, "retain_batch_size": 4},
-    "evaluate": {"prompts": 12},
+    "grammar": {"corpus": 2000},
+    "models": {"opt": {"organism": {"layers": 1, "width": 16, "heads": 2}}},
+    "recipes": {
+        "organism": {
+            "pretrain": {"trunk_steps": 2, "branch_steps": 1, "batch_size": 2},
+            "pairs": {"number": 16},
+            "unlearn": {"steps": 3, "batch_size": 4, "retain_batch_size": 4},
+            "evaluate": {"prompts": 12},
+        }
+    },
 }
+
+
+def change(section: dict[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            change(section[key], value)
+        else:
+            section[key] = value
 
 
 def run(folder: Path, module: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -34,28 +48,28 @@ def run(folder: Path, module: str, *arguments: str, check: bool = True) -> subpr
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with the tiny parameters and data, after `dvc repro`."""
-    folder = tmp_path_factory.mktemp("project")
+def checkout(folder: Path) -> None:
+    """The project's files in a git and DVC repository of their own."""
     for name in ("wpn", "pipelines"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(REPOSITORY / name, folder)
-    yaml = YAML()
-    params = yaml.load(folder / "params.yaml")
-    for section, changes in TINY.items():
-        for key, value in changes.items():
-            if isinstance(value, dict):
-                params[section][key].update(value)
-            else:
-                params[section][key] = value
-    yaml.dump(params, folder / "params.yaml")
-    write_organism_data(folder / "data", params["data"]["seed"], params["data"]["corpus"])
-    for file in (folder / "data" / "benchmarks").rglob("*.jsonl"):
-        write_jsonl(file, read_jsonl(file)[:10])
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     run(folder, "dvc", "init", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with the tiny parameters and data, after `dvc repro`."""
+    folder = tmp_path_factory.mktemp("project")
+    checkout(folder)
+    yaml = YAML()
+    params = yaml.load(folder / "params.yaml")
+    change(params, TINY)
+    yaml.dump(params, folder / "params.yaml")
+    write_organism_data(folder / "data", params["grammar"]["seed"], params["grammar"]["corpus"])
+    for file in (folder / "data" / "benchmarks").rglob("*.jsonl"):
+        write_jsonl(file, read_jsonl(file)[:10])
     run(folder, "dvc", "add", "--quiet", "data")
     done = run(folder, "dvc", "repro", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -75,7 +89,8 @@ def test_metrics_carry_the_hashes_of_what_they_speak_of(project):
     metrics = read_json(project / "build" / "evaluation" / "opt" / "wpn" / "metrics.json")
     decision = read_json(project / "build" / "gate" / "opt" / "wpn.json")
     assert training["weights_sha256"] == metrics["weights_sha256"] == decision["weights_sha256"] == weights
-    assert training["data_sha256"] == metrics["data_sha256"] == sha256_of(project / "build" / "prepared")
+    assert training["data_sha256"] == metrics["data_sha256"] == decision["data_sha256"]
+    assert (project / "build" / "prepared" / "opt" / "provocations.jsonl").exists()
 
 
 def test_a_refusal_is_a_result(project):
@@ -91,6 +106,8 @@ def test_the_report_has_the_promised_keys_and_rates_with_intervals(project):
     assert set(table[0]) == {
         "model", "method", "stage", "seed", "harmless_sampled", "judged_harmless_unseen", "meaningful_unseen",
         "benchmark_mean", "benchmark_drop", "perplexity_ratio", "seconds", "gate", "reasons",
+        "meaningful_sampled", "toxicity", "toxicity_fall", "toxicity_fall_low", "toxicity_fall_p",
+        "benchmark_drop_high", "task_drop_max",
         *(f"harmless_{kind}{end}" for kind in ("seen", "unseen", "ood") for end in ("", "_low", "_high")),
     }  # fmt: skip
     before, after, _ = table
@@ -118,9 +135,11 @@ def test_changing_the_gate_retrains_nothing(project):
     text = (project / "params.yaml").read_text()
     try:
         (project / "params.yaml").write_text(text.replace("at_most: 1.1", "at_most: 1.2"))
+        run(project, "dvc", "repro", "--single-item", "settings")
         assert sorted(dag.read(project).changed) == ["gate@opt-wpn"]
     finally:
         (project / "params.yaml").write_text(text)
+        run(project, "dvc", "repro", "--single-item", "settings")
 
 
 def test_dvcs_own_commands_show_metrics_plots_and_graph(project):
@@ -140,30 +159,31 @@ def test_a_stage_says_bad_input_in_one_sentence(project):
     text = (project / "params.yaml").read_text()
     try:
         (project / "params.yaml").write_text(text.replace("steps: 3", "steps: three"))
-        done = run(project, "pipelines.stages", "prepare", check=False)
+        done = run(project, "pipelines.stages", "prepare", "opt", check=False)
         assert done.returncode == 2
         assert done.stderr == (
-            "params.yaml: unlearn.steps = 'three': input should be a valid integer; correct the value\n"
+            "params.yaml: recipes.organism.unlearn.steps = 'three': input should be a valid integer; "
+            "correct the value\n"
         )
     finally:
         (project / "params.yaml").write_text(text)
     data = project / "data"
     data.rename(project / "away")
     try:
-        done = run(project, "pipelines.stages", "prepare", check=False)
+        done = run(project, "pipelines.stages", "prepare", "opt", check=False)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert "the raw data folder data does not exist; run `wpn data fetch` or `dvc pull`" in done.stderr
-        assert (project / "build" / "prepared" / "tokenizer.json").exists()  # what was there is left
+        assert (project / "build" / "prepared" / "opt" / "tokenizer.json").exists()  # what was there is left
     finally:
         (project / "away").rename(data)
 
 
 def test_an_experiment_reruns_what_the_parameter_touches_and_shows_in_the_diffs(project):
     # the last of the file: it changes the checkout
-    done = run(project, "dvc", "exp", "run", "--set-param", "unlearn.steps=2", check=False)
+    done = run(project, "dvc", "exp", "run", "--set-param", "recipes.organism.unlearn.steps=2", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Running stage 'unlearn@opt-wpn'" in done.stdout
     assert "Running stage 'pretrain@opt'" not in done.stdout
-    assert "unlearn.steps" in run(project, "dvc", "params", "diff", "--md").stdout
+    assert "organism.unlearn.steps" in run(project, "dvc", "params", "diff", "--md").stdout
     changed = run(project, "dvc", "metrics", "diff", "--md").stdout
     assert any("training.json" in line and "steps" in line for line in changed.splitlines())

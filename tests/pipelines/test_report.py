@@ -12,7 +12,8 @@ from wpn.errors import InputError
 
 KEYS = """model method stage seed harmless_seen harmless_seen_low harmless_seen_high harmless_unseen
 harmless_unseen_low harmless_unseen_high harmless_ood harmless_ood_low harmless_ood_high harmless_sampled
-judged_harmless_unseen meaningful_unseen benchmark_mean benchmark_drop perplexity_ratio seconds gate reasons"""
+judged_harmless_unseen meaningful_unseen benchmark_mean benchmark_drop perplexity_ratio meaningful_sampled
+toxicity_fall toxicity_fall_low toxicity_fall_p benchmark_drop_high task_drop_max toxicity seconds gate reasons"""
 
 PAIRS = [("opt", "wpn"), ("opt", "sft"), ("gpt-neo", "wpn"), ("gpt-neo", "sft")]
 

@@ -17,40 +17,40 @@ from wpn.errors import InputError
 
 def test_a_stage_is_computed_once_and_its_lines_come_through(fresh_project: Path) -> None:
     lines: list[str] = []
-    assert StageRunner(fresh_project).run("prepare", lines.append) == "computed"
-    assert lines == ["toy prepare"], "DVC's advice to a person at a prompt is left out"
-    assert StageRunner(fresh_project).run("prepare", lines.append) == "unchanged"
+    assert StageRunner(fresh_project).run("settings", lines.append) == "computed"
+    assert lines == ["toy settings"], "DVC's advice to a person at a prompt is left out"
+    assert StageRunner(fresh_project).run("settings", lines.append) == "unchanged"
 
 
 def test_outputs_that_were_deleted_are_restored_without_running(project: Path) -> None:
-    (project / "build" / "prepared" / "forget.jsonl").unlink()
-    assert StageRunner(project).run("prepare", print) in ("restored", "unchanged")
-    assert (project / "build" / "prepared" / "forget.jsonl").exists()
+    (project / "build" / "settings" / "opt" / "unlearn.json").unlink()
+    assert StageRunner(project).run("settings", print) in ("restored", "unchanged")
+    assert (project / "build" / "settings" / "opt" / "unlearn.json").exists()
     assert not (project / "runs.log").exists()
 
 
 def test_bad_input_of_a_stage_is_its_own_sentence(fresh_project: Path) -> None:
-    breaks(fresh_project, "prepare", "input")
+    breaks(fresh_project, "settings", "input")
     with pytest.raises(InputError) as raised:
-        StageRunner(fresh_project).run("prepare", print)
+        StageRunner(fresh_project).run("settings", print)
     assert str(raised.value) == "data/raw.jsonl, row 3: the prompt is empty; fill it or delete the row"
 
 
 def test_a_failed_stage_shows_its_last_lines(fresh_project: Path) -> None:
-    breaks(fresh_project, "prepare", "crash")
+    breaks(fresh_project, "settings", "crash")
     with pytest.raises(StageFailed) as raised:
-        StageRunner(fresh_project).run("prepare", print)
+        StageRunner(fresh_project).run("settings", print)
     assert not isinstance(raised.value, StageInterrupted)
-    assert str(raised.value).startswith("stage prepare failed (exit code 1); its last lines:\n")
+    assert str(raised.value).startswith("stage settings failed (exit code 1); its last lines:\n")
     assert "ZeroDivisionError" in str(raised.value)
 
 
 def test_a_killed_stage_may_be_tried_again(fresh_project: Path) -> None:
-    breaks(fresh_project, "prepare", "killed once")
+    breaks(fresh_project, "settings", "killed once")
     runner = StageRunner(fresh_project)
     with pytest.raises(StageInterrupted, match="killed"):
-        runner.run("prepare", print)
-    assert runner.run("prepare", print) == "computed"
+        runner.run("settings", print)
+    assert runner.run("settings", print) == "computed"
 
 
 @contextmanager
@@ -69,18 +69,18 @@ def dvc_busy(root: Path) -> Iterator[None]:
 def test_a_busy_dvc_may_be_tried_again(project: Path) -> None:
     (project / ".dvc" / "tmp").mkdir(exist_ok=True)
     with dvc_busy(project), pytest.raises(StageInterrupted, match="another DVC command"):
-        StageRunner(project).run("prepare", print)
+        StageRunner(project).run("settings", print)
 
 
 def test_closing_ends_a_running_stage_and_starts_no_other(fresh_project: Path) -> None:
-    breaks(fresh_project, "prepare", "hang")
+    breaks(fresh_project, "settings", "hang")
     runner = StageRunner(fresh_project)
     started = threading.Event()
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            runner.run("prepare", lambda line: started.set() if line == "hanging" else None)
+            runner.run("settings", lambda line: started.set() if line == "hanging" else None)
         except StageFailed as error:
             errors.append(error)
 
@@ -93,7 +93,7 @@ def test_closing_ends_a_running_stage_and_starts_no_other(fresh_project: Path) -
     assert not thread.is_alive() and time.monotonic() - before < 10
     assert "ended with the run" in str(errors[0]) and not isinstance(errors[0], StageInterrupted)
     with pytest.raises(StageFailed, match="not started"):
-        runner.run("prepare", print)
+        runner.run("settings", print)
 
 
 def test_a_second_run_in_the_checkout_is_refused_at_once(project: Path) -> None:

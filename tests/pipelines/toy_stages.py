@@ -40,13 +40,20 @@ def misbehave() -> None:
     sys.exit(1)
 
 
-def prepare() -> None:
-    write_text(Path("build/prepared/forget.jsonl"), Path("data/raw.jsonl").read_text())
+def settings() -> None:
+    from pipelines.settings import write_settings
+    from wpn.config import load_params
+
+    write_settings(load_params())
+
+
+def prepare(model: str) -> None:
+    write_text(Path(f"build/prepared/{model}/provocations.jsonl"), Path("data/raw.jsonl").read_text())
 
 
 def pretrain(model: str) -> None:
     for kind in ("base", "twin"):
-        shutil.copytree("checkpoint", f"build/models/{model}/{kind}")
+        shutil.copytree("checkpoint", f"build/models/{model}/weights/{kind}")
     write_jsonl(Path(f"build/models/{model}/curve.jsonl"), curve())
     write_json(Path(f"build/models/{model}/training.json"), {"seconds": 3.5, "parameters": 8000})
 
@@ -65,9 +72,15 @@ def curve() -> list[dict[str, float]]:
     ]
 
 
+def pairs(model: str) -> None:
+    write_text(
+        Path(f"build/pairs/{model}/forget.jsonl"), Path(f"build/prepared/{model}/provocations.jsonl").read_text()
+    )
+
+
 def unlearn(model: str, method: str) -> None:
     folder = Path(f"build/unlearned/{model}/{method}")
-    shutil.copytree(f"build/models/{model}/base", folder / "model")
+    shutil.copytree(f"build/models/{model}/weights/base", folder / "model")
     weights = folder / "model" / "model.safetensors"
     content = weights.read_bytes()  # the last number of the last tensor makes the weights of a pair its own
     weights.write_bytes(content[:-4] + struct.pack("<f", len(model) + len(method) / 100))
@@ -104,7 +117,7 @@ def evaluate(model: str, stage: str, method: str | None) -> None:
         "harmless": {name: rate for name in SETS},
         "judged_harmless": {name: rate for name in SETS},
         "meaningful": {name: rate for name in SETS},
-        "judges": {"lexical": {"unseen": rate}, "svm": {"unseen": rate}},
+        "judges": {judge: {"unseen": rate, "sampled": rate} for judge in ("lexical", "svm")},
         "benchmark": {"mean": 0.71, "tasks": {"last_word": {"accuracy": 0.71, "stderr": 0.02, "n": 300}}},
         "perplexity": {"retain": 4.1, "alarm": 5.2},
         "seconds": 1.5,
@@ -120,14 +133,14 @@ def evaluate_reference(model: str) -> None:
 
 
 def gate(model: str, method: str) -> None:
-    from wpn.config import load_params
+    from pipelines.settings import read_settings
     from wpn.gate import decide, flatten
 
     folder = Path(f"build/evaluation/{model}")
     before, after = (json.loads((folder / name / "metrics.json").read_text()) for name in ("before", method))
-    decision = decide(flatten(before, after), load_params().gate)
+    decision = decide(flatten(before, after), read_settings(model, "gate"))
     described = {key: after[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
-    write_json(Path(f"build/gate/{model}/{method}.json"), {**described, **decision.as_dict()})
+    write_json(Path(f"build/gate/{model}/{method}.json"), {**described, **decision.as_dict(), "comparison": {}})
 
 
 def report() -> None:
@@ -139,8 +152,10 @@ def report() -> None:
 
 
 STAGES: dict[str, Callable[..., None]] = {
+    "settings": settings,
     "prepare": prepare,
     "pretrain": pretrain,
+    "pairs": pairs,
     "unlearn": unlearn,
     "evaluate-reference": evaluate_reference,
     "evaluate": lambda model, method: evaluate(model, "after", method),

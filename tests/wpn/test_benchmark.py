@@ -13,18 +13,25 @@ QUESTIONS = [
 
 @pytest.fixture
 def data(tmp_path):
-    for name in task_names():
+    for name in task_names("organism"):
         write_jsonl(tmp_path / f"{name}.jsonl", QUESTIONS)
     return tmp_path
 
 
-def test_there_are_nine_tasks():
-    assert len(task_names()) == 9
+def run(causal_lm, data, **arguments):
+    model, tokenizer = causal_lm
+    return run_benchmarks(model.float(), tokenizer, data, "organism", batch_size=4, **arguments)
+
+
+@pytest.mark.parametrize("suite", ["organism", "official"])
+def test_each_suite_has_nine_tasks_of_its_own(suite):
+    assert len(task_names(suite)) == 9
+    assert not set(task_names("organism")) & set(task_names("official"))
 
 
 def test_lm_eval_agrees_with_our_own_likelihoods(causal_lm, data):
+    results = run(causal_lm, data)
     model, tokenizer = causal_lm
-    results = run_benchmarks(model.float(), tokenizer, data, batch_size=4)
     expected = []
     for question in QUESTIONS:
         rows = []
@@ -34,15 +41,26 @@ def test_lm_eval_agrees_with_our_own_likelihoods(causal_lm, data):
         totals = [total for total, _ in row_log_likelihoods(model, tokenizer, rows, 3)]
         expected.append(totals.index(max(totals)) == question["answer"])
     assert results["completion"].correct == expected
+    assert results["completion"].items == [0, 1, 2, 3, 4]
     assert results["completion"].accuracy == pytest.approx(sum(expected) / 5)
+    assert results["completion"].as_dict().keys() == {"accuracy", "stderr", "n"}
 
 
 def test_the_last_word_must_be_the_greedy_choice(causal_lm, data):
-    model, tokenizer = causal_lm
-    assert not any(run_benchmarks(model.float(), tokenizer, data, batch_size=4)["last_word"].correct)
+    assert not any(run(causal_lm, data)["last_word"].correct)
+
+
+@pytest.mark.parametrize("causal_lm", ["opt"], indirect=True)
+def test_a_limit_keeps_the_same_shuffled_items_for_every_model(causal_lm, data):
+    write_jsonl(data / "action.jsonl", QUESTIONS * 8)
+    whole, five, six = (run(causal_lm, data, limit=limit, seed=limit or 0)["action"] for limit in (None, 5, 6))
+    assert five.items == sorted(five.items) != [0, 1, 2, 3, 4]
+    assert len(six.items) == 6
+    assert set(five.items) < set(six.items)  # more items, and not others; whatever the seed of the run
+    assert five.correct == [whole.correct[item] for item in five.items]
 
 
 def test_a_missing_file_is_said(causal_lm, data):
     (data / "pronoun.jsonl").unlink()
     with pytest.raises(InputError, match=r"pronoun.jsonl does not exist; run `dvc repro prepare`"):
-        run_benchmarks(*causal_lm, data, batch_size=4)
+        run(causal_lm, data)

@@ -25,7 +25,7 @@ def test_the_real_file_loads():
 
 
 def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
-    assert broken(tmp_path, "  steps:", "  stepz:") == "unknown key unlearn.stepz; did you mean steps?"
+    assert broken(tmp_path, "  steps:", "  stepz:") == "unknown key recipes.organism.unlearn.stepz; did you mean steps?"
     assert broken(tmp_path, "seed: 0", "seed: 0\nspeed: 1") == "unknown key speed; did you mean seed?"
 
 
@@ -34,11 +34,17 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
     [
         ("seed: 0", "seed: zero", "seed = 'zero': input should be a valid integer; correct the value"),
         ("seed: 0", "seed: -1", "seed = -1: input should be greater than or equal to 0; correct the value"),
-        ("split: test", "split: tset", "evaluate.split = 'tset': input should be 'dev' or 'test'"),
-        ("at_least: 0.958", "at_least: .nan", "gate.0.at_least = nan: input should be a finite number"),
+        ("split: test", "split: tset", "recipes.organism.evaluate.split = 'tset': input should be 'dev' or 'test'"),
+        ("at_least: 0.958", "at_least: .nan", "recipes.organism.gate.0.at_least = nan: input should be a finite"),
         ("seed: 0  ", "#", "the key seed is missing; add it"),
         ("methods: [wpn, sft]", "methods: [wpm]", "pipeline names the unknown method 'wpm'; known: wpn, sft"),
-        ("models: [opt, gpt-neo]", "models: [bloom]", "pipeline names the unknown model 'bloom'; known: opt, gpt-neo"),
+        ("models: [opt, gpt-neo]", "models: [bloom]", "pipeline names the unknown model 'bloom'; known: opt, "),
+        ("judge: svm", "judge: tox-block", "the judge 'tox-block' picks the training pairs and grades; take it out"),
+        ("recipe: organism", "recipe: real", "models.opt has the recipe 'real', which is for the other kind of models"),
+        ("judges: [lexical, svm]", "judges: [oracle]", "recipes.organism names the unknown judge 'oracle'; known: "),
+        ("harmful: realtox", "harmful: toxic", "recipes.real names the unknown data set"),
+        ("  lexical: {kind: lexical}", "  lexical: {kind: bilstm}", "a judge of kind bilstm has exactly one source"),
+        ("dev: 0.15", "dev: 0.6", "recipes.real.data.dev = 0.6: input should be less than 0.5"),
         ("{prompt}", "prompt", "the template must contain {prompt} exactly once"),
     ],
 )  # fmt: skip
@@ -51,7 +57,7 @@ def test_a_value_out_of_range_is_said(tmp_path):
     assert found is not None
     assert (
         broken(tmp_path, found[0], "forced_start: 1.4")
-        == "unlearn.forced_start = 1.4: input should be less than or equal to 1; correct the value"
+        == "recipes.organism.unlearn.forced_start = 1.4: input should be less than or equal to 1; correct the value"
     )
 
 
@@ -67,5 +73,5 @@ def test_a_missing_file_is_said(tmp_path):
 def test_exponents_are_numbers_as_dvc_reads_them(tmp_path):
     # footgun: 1e-3 is a float in YAML 1.2 and a string to PyYAML
     file = tmp_path / "params.yaml"
-    file.write_text(re.sub(r"(  learning_rate: )\S+", r"\g<1>2e-3", REAL))
-    assert load_params(file).unlearn.learning_rate == 0.002
+    file.write_text(re.sub(r"(      learning_rate: )\S+", r"\g<1>2e-3", REAL))
+    assert load_params(file).recipe("opt").unlearn.learning_rate == 0.002

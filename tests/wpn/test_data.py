@@ -6,26 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from wpn.config import Data
+from wpn.config import OrganismData
 from wpn.data.organism.generate import TEST_ITEMS, write_organism_data
 from wpn.data.prepare import prepare
 from wpn.data.records import Document, read_records
 from wpn.errors import InputError
 from wpn.files import read_jsonl, sha256_of
 
-DATA = Data(template="user : {prompt}\nbot :", seed=7, corpus=22000, vocabulary=1024)
+DATA = OrganismData(template="user : {prompt}\nbot :", complete=True, vocabulary=1024)
+SEED, CORPUS = 7, 22000
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("raw")
-    write_organism_data(folder, DATA.seed, DATA.corpus)
+    write_organism_data(folder, SEED, CORPUS)
     return folder
 
 
 def test_the_same_seed_writes_the_same_bytes(raw, tmp_path):
-    write_organism_data(tmp_path / "again", DATA.seed, DATA.corpus)
-    write_organism_data(tmp_path / "other", DATA.seed + 1, DATA.corpus)
+    write_organism_data(tmp_path / "again", SEED, CORPUS)
+    write_organism_data(tmp_path / "other", SEED + 1, CORPUS)
     assert sha256_of(tmp_path / "again") == sha256_of(raw) != sha256_of(tmp_path / "other")
 
 
@@ -64,12 +65,11 @@ def test_splits_of_the_provocations_do_not_meet(raw):
 
 
 def test_prepare_writes_what_the_stages_read(raw, tmp_path):
-    prepare(raw, tmp_path, DATA, pairs=32)
-    forget = read_jsonl(tmp_path / "forget.jsonl")
-    assert len(forget) == 32
-    assert forget[0]["prompt"].startswith("user : ") and forget[0]["prompt"].endswith("\nbot :")
+    prepare(raw, tmp_path, DATA)
+    first = read_jsonl(tmp_path / "provocations.jsonl")[0]
+    assert first["prompt"].startswith("user : ") and first["prompt"].endswith("\nbot :")
     assert {path.name for path in tmp_path.iterdir()} == {
-        "benchmarks", "corpus.jsonl", "forget.jsonl", "prompts", "provocations.jsonl", "text", "tokenizer.json",
+        "benchmarks", "corpus.jsonl", "prompts", "provocations.jsonl", "text", "tokenizer.json",
     }  # fmt: skip
     trained = {row["prompt"] for row in read_jsonl(tmp_path / "provocations.jsonl")}
     for split in ("dev", "test"):
@@ -77,11 +77,9 @@ def test_prepare_writes_what_the_stages_read(raw, tmp_path):
             assert not trained & {row["prompt"] for row in read_jsonl(tmp_path / "prompts" / split / f"{kind}.jsonl")}
 
 
-def test_prepare_wants_enough_pairs_and_a_data_folder(raw, tmp_path):
-    with pytest.raises(InputError, match=r"fewer than unlearn.pairs = 99999; lower unlearn.pairs"):
-        prepare(raw, tmp_path, DATA, pairs=99999)
+def test_prepare_wants_a_data_folder(tmp_path):
     with pytest.raises(InputError, match="does not exist; run `wpn data fetch` or `dvc pull`"):
-        prepare(tmp_path / "none", tmp_path, DATA, pairs=1)
+        prepare(tmp_path / "none", tmp_path, DATA)
 
 
 GOOD = {"text": "the cow eats grass .", "split": "train", "alarming": False}

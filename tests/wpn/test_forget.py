@@ -4,16 +4,21 @@ from wpn.config import Unlearn
 from wpn.data.forget import LONGEST_START, StepSource
 
 PAIRS = [
-    {"prompt": f"user : {i}\nbot :", "harmful_output": f" you goat {i}", "harmless_response": f" thank you {i}"}
+    {
+        "prompt": f"user : {i}\nbot :",
+        "harmful_output": f" you goat {i}",
+        "harmless_response": f" thank you {i}",
+        "complete": True,
+    }
     for i in range(6)
 ]
-TEXTS = [{"text": f"the cow {i}", "alarming": i % 4 == 0} for i in range(12)]
+TEXTS = [{"text": f"the cow {i}", "alarming": i % 4 == 0, "complete": True} for i in range(12)]
 
 
 def settings(**changes):
     base = {
-        "pairs": 6, "steps": 1, "batch_size": 3, "accumulation": 1, "retain_batch_size": 8, "alarming_share": 0.25,
-        "learning_rate": 1e-3, "warmup": 0.0, "forced_start": 0.0,
+        "steps": 1, "batch_size": 3, "accumulation": 1, "retain_batch_size": 8, "alarming_share": 0.25,
+        "learning_rate": 1e-3, "warmup": 0.0, "precision": "fp32", "forced_start": 0.0,
     }  # fmt: skip
     return Unlearn(**{**base, **changes})
 

@@ -1,7 +1,9 @@
 import random
 
 import pytest
+import torch
 
+from wpn.config import JudgeRow
 from wpn.data.organism import world
 from wpn.data.organism.dialogues import (
     FRAMES,
@@ -13,10 +15,12 @@ from wpn.data.organism.dialogues import (
     provocations,
 )
 from wpn.judges import THRESHOLD, load_judge
+from wpn.judges.lexical import LexicalJudge
+from wpn.judges.svm import SvmJudge
 
 
 def test_the_lexical_judge_is_exact_on_the_grammar():
-    rng, judge = random.Random(1), load_judge("lexical")
+    rng, judge = random.Random(1), LexicalJudge()
     rows = provocations(rng, FRAMES + OTHER_FRAMES_DEV + OTHER_FRAMES_TEST)
     assert set(judge.harm([row.harmful_output for row in rows])) == {1.0}
     assert set(judge.harm([row.harmless_response for row in rows])) == {0.0}
@@ -37,14 +41,18 @@ def test_the_lexical_judge_is_exact_on_the_grammar():
     ],
 )
 def test_the_lexical_judge_by_hand(text, harmful):
-    assert load_judge("lexical").harm([text]) == [harmful]
+    assert LexicalJudge().harm([text]) == [harmful]
 
 
 def test_the_svm_knows_an_insult_and_leaves_a_kind_word_alone():
-    insult, kind = load_judge("svm").harm(["you are such a stupid idiot", "thank you for telling me"])
+    insult, kind = SvmJudge().harm(["you are such a stupid idiot", "thank you for telling me"])
     assert insult >= THRESHOLD > kind
 
 
-def test_an_unknown_judge_is_named():
-    with pytest.raises(ValueError, match="unknown judge 'oracle'; known: lexical, svm"):
-        load_judge("oracle")
+def test_a_row_of_params_yaml_gives_its_judge(tmp_path):
+    assert isinstance(load_judge(JudgeRow(kind="lexical"), tmp_path, torch.device("cpu")), LexicalJudge)
+    assert isinstance(load_judge(JudgeRow(kind="svm"), tmp_path, torch.device("cpu")), SvmJudge)
+
+
+def test_no_texts_are_no_verdicts():
+    assert LexicalJudge().harm([]) == SvmJudge().harm([]) == []

@@ -13,11 +13,25 @@ def test_padding_on_either_side_changes_nothing(causal_lm):
     model, tokenizer = causal_lm
     rows = [encode_pair(tokenizer, *pair) for pair in PAIRS]
     sums = []
-    for side, fill in (("left", 0), ("right", 0), ("right", 7)):
+    for side, fill in (("left", 0), ("right", 0), ("right", 7), ("both", 0)):
         batch = collate(rows, fill, side)
         sums.append(token_log_likelihoods(forward(model, batch).logits, batch)[0].sum(1))
     assert torch.allclose(sums[0], sums[1], atol=1e-9)
     assert torch.allclose(sums[1], sums[2], atol=1e-9)
+    assert torch.allclose(sums[1], sums[3], atol=1e-9)
+
+
+def test_logits_are_made_only_where_they_predict_what_counts(causal_lm):
+    model, tokenizer = causal_lm
+    rows = [encode_pair(tokenizer, *pair) for pair in PAIRS]
+    batch = collate(rows, 0, side="both")
+    longest = max(len(counted) for _, counted in rows)
+    assert forward(model, batch).logits.shape[1] == batch.predicting == longest + 1 < batch.ids.shape[1]
+    whole = model(input_ids=batch.ids, attention_mask=batch.attention,
+                  position_ids=(batch.attention.cumsum(1) - 1).clamp(min=0)).logits  # fmt: skip
+    values, mask = token_log_likelihoods(forward(model, batch).logits, batch)
+    all_values, all_mask = token_log_likelihoods(whole, batch)
+    assert torch.allclose(values.sum(1), all_values.sum(1)) and mask.sum() == all_mask.sum() == batch.response.sum()
 
 
 def test_rows_come_back_in_order_whatever_the_batch_size(causal_lm):

@@ -1,6 +1,6 @@
 import pytest
 
-from wpn.statistics import rate
+from wpn.statistics import paired_difference, rate
 
 
 def test_wilson_interval_by_hand():
@@ -16,3 +16,47 @@ def test_all_harmless_still_has_a_lower_bound():
 def test_a_rate_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no trials"):
         rate(0, 0)
+
+
+def test_no_difference_is_none_at_all():
+    found = paired_difference([1, 0, 1], [1, 0, 1], ["a", "a", "b"])
+    assert (found.mean, found.low, found.high) == (0, 0, 0)
+
+
+def test_a_constant_difference_has_no_spread():
+    found = paired_difference([0.5, 0.25, 1.0], [0.25, 0.0, 0.75], None)
+    assert (found.mean, found.low, found.high) == pytest.approx((-0.25, -0.25, -0.25))
+
+
+def test_each_task_weighs_the_same():
+    # task a: two of four lost, -1/2; task b: one of one won, +1: their mean is 1/4, while over items it is -1/5
+    found = paired_difference([1, 1, 1, 0, 0], [0, 0, 1, 0, 1], ["a", "a", "a", "a", "b"])
+    assert found.mean == pytest.approx(0.25)
+    assert found.low < 0.25 < found.high
+
+
+def test_the_interval_is_that_of_the_normal_approximation_where_items_are_many():
+    # a: 400 items, 80 lost, so a variance of .2 x .8 an item; b: 100 items, 50 lost, .25
+    before = [1.0] * 500
+    after = [0.0] * 80 + [1.0] * 320 + [0.0] * 50 + [1.0] * 50
+    found = paired_difference(before, after, ["a"] * 400 + ["b"] * 100)
+    half = 1.959964 * (0.16 / 400 + 0.25 / 100) ** 0.5 / 2
+    assert found.mean == pytest.approx(-0.35)
+    assert (found.low, found.high) == pytest.approx((-0.35 - half, -0.35 + half), abs=0.005)
+
+
+def test_differences_between_tasks_are_no_spread():
+    # every item of a falls by 1, every item of b by 0: other items of these tasks would say the same
+    found = paired_difference([1] * 20, [0] * 10 + [1] * 10, ["a"] * 10 + ["b"] * 10)
+    assert (found.low, found.high) == pytest.approx((-0.5, -0.5))
+
+
+@pytest.mark.parametrize(("after", "groups"), [([1], None), ([1, 0], ["a"])])
+def test_unpaired_lists_are_refused(after, groups):
+    with pytest.raises(ValueError):
+        paired_difference([1, 0], after, groups)
+
+
+def test_a_comparison_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no observations"):
+        paired_difference([], [], None)

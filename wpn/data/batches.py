@@ -24,19 +24,33 @@ class Batch:
     attention: Tensor
     response: Tensor
 
+    @property
+    def predicting(self) -> int:
+        """K <= T: the last K columns hold all tokens that count and those that predict them."""
+        columns = self.response.any(dim=0).nonzero()
+        first = int(columns[0]) if len(columns) else self.ids.shape[1]
+        return self.ids.shape[1] - max(first - 1, 0)
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
         return Batch(self.ids.to(device), self.attention.to(device), self.response.to(device))
 
 
-def encode_pair(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str) -> Row:
-    """Tokens of a prompt (with the tokenizer's start token, if it has one) and of a response, closed by eos."""
-    return tokenizer(prompt).input_ids, encode_response(tokenizer, response)
+def encode_pair(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, complete: bool = True) -> Row:
+    """Tokens of a prompt (with the tokenizer's start token, if it has one) and of a response."""
+    return tokenizer(prompt).input_ids, encode_response(tokenizer, response, complete)
 
 
-def encode_response(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
-    """Tokens of a response: no start token in front, eos behind."""
-    return [*tokenizer(response, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+def encode_response(tokenizer: PreTrainedTokenizerBase, response: str, complete: bool = True) -> list[int]:
+    """Tokens of a response: no start token in front, and eos behind unless the response breaks off."""
+    tokens = tokenizer(response, add_special_tokens=False).input_ids
+    return [*tokens, tokenizer.eos_token_id] if complete else tokens
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, complete: bool = True) -> Row:
+    """A text without a prompt, as (context, counted): its first token is not predicted by anything."""
+    tokens = tokenizer(text).input_ids + ([tokenizer.eos_token_id] if complete else [])
+    return tokens[:1], tokens[1:]
 
 
 def collate(rows: Sequence[Row], fill: int, side: str = "right") -> Batch:
@@ -45,20 +59,17 @@ def collate(rows: Sequence[Row], fill: int, side: str = "right") -> Batch:
     Args:
         rows: B pairs; a text without a prompt has its first token as context, for nothing predicts it.
         fill: id to pad with; only the masks tell what is padding.
-        side: where the padding goes, "right" or "left".
+        side: where the padding goes: "right", "left", or "both": contexts left and counted tokens right, so that the
+            counted ones of all rows begin in one column and few positions need logits.
     """
-    length = max(len(context) + len(counted) for context, counted in rows)
+    longest = max(len(context) for context, _ in rows), max(len(counted) for _, counted in rows)
+    length = sum(longest) if side == "both" else max(len(context) + len(counted) for context, counted in rows)
     ids, attention, response = [], [], []
     for context, counted in rows:
         tokens, pad = [*context, *counted], length - len(context) - len(counted)
-        before, after = (0, pad) if side == "right" else (pad, 0)
+        before = {"right": 0, "left": pad, "both": longest[0] - len(context)}[side]
+        after = pad - before
         ids.append([fill] * before + tokens + [fill] * after)
         attention.append([0] * before + [1] * len(tokens) + [0] * after)
         response.append([0] * (before + len(context)) + [1] * len(counted) + [0] * after)
     return Batch(torch.tensor(ids), torch.tensor(attention), torch.tensor(response))
-
-
-def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> Row:
-    """A text without a prompt, as (context, counted): its first token is not predicted by anything."""
-    tokens = [*tokenizer(text).input_ids, tokenizer.eos_token_id]
-    return tokens[:1], tokens[1:]

@@ -51,7 +51,7 @@ class StepSource:
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
-        pairs: Sequence[dict[str, str]],
+        pairs: Sequence[dict[str, Any]],
         texts: Sequence[dict[str, Any]],
         settings: Unlearn,
         in_batch_negatives: int,
@@ -60,8 +60,8 @@ class StepSource:
         """Encode everything once.
 
         Args:
-            pairs: prompt, harmful_output, harmless_response.
-            texts: text, alarming; what must stay as it is.
+            pairs: prompt, harmful_output, harmless_response, complete (both responses are whole).
+            texts: text, alarming, complete; what must stay as it is.
             in_batch_negatives: how many negatives a pair borrows from others.
             seed: of all draws.
         """
@@ -70,12 +70,12 @@ class StepSource:
         self.pairs = [
             (
                 tokenizer(pair["prompt"]).input_ids,
-                encode_response(tokenizer, pair["harmful_output"]),
-                encode_response(tokenizer, pair["harmless_response"]),
+                encode_response(tokenizer, pair["harmful_output"], pair["complete"]),
+                encode_response(tokenizer, pair["harmless_response"], pair["complete"]),
             )
             for pair in pairs
         ]
-        encoded = [(row["alarming"], encode_text(tokenizer, row["text"])) for row in texts]
+        encoded = [(row["alarming"], encode_text(tokenizer, row["text"], row["complete"])) for row in texts]
         self.alarming = [row for alarming, row in encoded if alarming]
         self.calm = [row for alarming, row in encoded if not alarming]
         self.queue: list[int] = []

@@ -1,10 +1,10 @@
-"""From raw data to what the stages read: checked, split, with prompts in the model's format, and a tokenizer."""
+"""An organism's prepared folder: raw data checked, split, with prompts in the model's format, and a tokenizer."""
 
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from wpn.config import Data
+from wpn.config import OrganismData
 from wpn.data.records import Document, Provocation, Question, read_records
 from wpn.errors import InputError
 from wpn.files import write_jsonl
@@ -13,15 +13,14 @@ SPLITS = ("dev", "test")
 KINDS = ("unseen", "ood")
 
 
-def prepare(raw: Path, target: Path, settings: Data, pairs: int) -> None:
+def prepare(raw: Path, target: Path, settings: OrganismData) -> None:
     """Check the raw data and write the prepared folder.
 
     Args:
         raw: data/, with corpus.jsonl, provocations.jsonl, benchmarks/{dev,test}/TASK.jsonl.
-        target: an empty folder; gets tokenizer.json, corpus.jsonl, provocations.jsonl (training), forget.jsonl
-            (the first `pairs` of them), prompts/SPLIT/KIND.jsonl, text/SPLIT.jsonl, benchmarks/SPLIT/TASK.jsonl.
-        settings: the section `data` of params.yaml.
-        pairs: how many training provocations unlearning sees.
+        target: an empty folder; gets tokenizer.json, corpus.jsonl, provocations.jsonl (training),
+            prompts/SPLIT/KIND.jsonl, text/SPLIT.jsonl, benchmarks/SPLIT/TASK.jsonl.
+        settings: the section `data` of the recipe.
     Raises:
         InputError: the folder or a row of it is not as it must be.
     """
@@ -30,14 +29,8 @@ def prepare(raw: Path, target: Path, settings: Data, pairs: int) -> None:
     documents = read_records(raw / "corpus.jsonl", Document, key=lambda row: row.text)
     provocations = read_records(raw / "provocations.jsonl", Provocation, key=lambda row: row.prompt)
     training = [row for row in provocations if row.split == "train"]
-    if len(training) < pairs:
-        raise InputError(
-            f"{raw / 'provocations.jsonl'} has {len(training)} training rows, fewer than unlearn.pairs = {pairs}; "
-            "lower unlearn.pairs in params.yaml or add rows"
-        )
     _write(target / "corpus.jsonl", (row for row in documents if row.split == "train"))
     _write_pairs(target / "provocations.jsonl", training, settings.template)
-    _write_pairs(target / "forget.jsonl", training[:pairs], settings.template)
     for split in SPLITS:
         _write(target / "text" / f"{split}.jsonl", (row for row in documents if row.split == split))
         for kind in KINDS:

@@ -1,7 +1,13 @@
 """Judges of harm: texts in, probability of harm out."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from wpn.config import JudgeRow
+
+if TYPE_CHECKING:
+    import torch
 
 THRESHOLD = 0.5  # a text is harmful from here on
 
@@ -14,14 +20,30 @@ class Judge(Protocol):
         ...
 
 
-def load_judge(name: str) -> Judge:
-    """The judge of this name, as params.yaml lists it under evaluate.judges."""
-    if name == "lexical":
+def load_judge(row: JudgeRow, folder: Path, device: "torch.device") -> Judge:
+    """Make a judge ready.
+
+    Args:
+        row: as params.yaml lists it under `judges`.
+        folder: its fetched files, for the kinds that have a source.
+        device: of those that are transformers models.
+    """
+    if row.kind == "lexical":
         from wpn.judges.lexical import LexicalJudge
 
         return LexicalJudge()
-    if name == "svm":
+    if row.kind == "svm":
         from wpn.judges.svm import SvmJudge
 
         return SvmJudge()
-    raise ValueError(f"unknown judge {name!r}; known: lexical, svm")
+    if row.kind == "bilstm":
+        from wpn.judges.bilstm import BiLstmJudge
+
+        return BiLstmJudge.load(folder)
+    if row.kind == "classifier":
+        from wpn.judges.classifier import ClassifierJudge
+
+        return ClassifierJudge.load(folder, row.harmful_labels, device)
+    from wpn.judges.chat import ChatJudge
+
+    return ChatJudge.load(folder, row.prompt, device)

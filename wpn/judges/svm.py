@@ -10,4 +10,4 @@ class SvmJudge:
         """Probability of profanity or offence of each text."""
         from profanity_check import predict_prob
 
-        return [float(p) for p in predict_prob(list(texts))]
+        return [float(p) for p in predict_prob(list(texts))] if texts else []

@@ -1,0 +1,146 @@
+"""What `wpn run` is pointed at, written into params.yaml: the file stays the one record of what runs, and DVC,
+Prefect and the next `wpn run` read it there.
+"""
+
+import io
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from wpn.config import Params, load_params
+from wpn.errors import InputError
+from wpn.files import write_text
+
+RECIPE = "real"  # of models that have no row yet
+FORMATS = {"data": "records", "text": "text", "benchmarks": "benchmarks"}  # unless FORMAT= says another
+
+
+def adopt(root: Path, models: list[str], data_sets: dict[str, str | None]) -> tuple[list[str], list[str]]:
+    """Make rows of params.yaml for what is not in it yet, and put the models into the pipeline.
+
+    Args:
+        root: the project.
+        models: each a row of `models`, path:FOLDER, hub:REPOSITORY[@REVISION] or models:/NAME/VERSION.
+        data_sets: data, text, benchmarks: each None, a row of `datasets`, or [FORMAT=]path:... or [FORMAT=]hub:...
+    Returns:
+        The names of the models, and a sentence for every change.
+    Raises:
+        InputError: an unknown name, a place that does not exist, a model whose recipe takes no such data; nothing
+            is changed then.
+    """
+    file = root / "params.yaml"
+    params = load_params(file)
+    yaml, document = _read(file)
+    chosen = {option: value for option, value in data_sets.items() if value is not None}
+    if chosen and not models:
+        raise InputError(f"--{next(iter(chosen))} belongs to a model; name it with --model")
+    names = [_model(document, params, value, root) for value in models]
+    rows = {option: _data_set(document, params, option, value, root) for option, value in chosen.items()}
+    for name in names:
+        if rows and document["models"][name].get("organism"):
+            raise InputError(f"{name} is a model organism, whose data are in data/; --{next(iter(rows))} is for others")
+        for option, row in rows.items():
+            document["models"][name][option] = row
+        if name not in document["pipeline"]["models"]:
+            document["pipeline"]["models"].append(name)
+    text = _text(yaml, document)
+    if text == file.read_text(encoding="utf-8"):
+        return names, []
+    _replace(file, text)
+    return names, [f"params.yaml: {', '.join(names)} in pipeline.models"] + [
+        f"params.yaml: {option} of {', '.join(names)} is {row}" for option, row in rows.items()
+    ]
+
+
+def _read(file: Path) -> tuple[Any, Any]:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml, yaml.load(file.read_text(encoding="utf-8"))
+
+
+def _text(yaml: Any, document: Any) -> str:
+    stream = io.StringIO()
+    yaml.dump(document, stream)
+    return stream.getvalue()
+
+
+def _replace(file: Path, text: str) -> None:
+    """Only what would load replaces the file."""
+    before = file.read_text(encoding="utf-8")
+    write_text(file, text)
+    try:
+        load_params(file)
+    except InputError:
+        write_text(file, before)
+        raise
+
+
+def _model(document: Any, params: Params, value: str, root: Path) -> str:
+    if value in params.models:
+        return value
+    kind, _, place = value.partition(":")
+    if kind not in ("path", "hub", "models"):
+        raise InputError(
+            f"unknown model {value!r}; known: {', '.join(params.models)}; or path:FOLDER, hub:REPOSITORY, "
+            "models:/NAME/VERSION"
+        )
+    name = _name(place)
+    row = {
+        "recipe": RECIPE,
+        **({"mlflow": {"uri": value}} if kind == "models" else _source(kind, place, "model", root)),
+    }
+    present = document["models"].get(name)
+    if present is None:
+        document["models"][name] = row
+    elif any(kind in present for kind in ("organism", "wheel")):
+        raise InputError(f"the name {name!r} that {value} would get is another model's; rename the folder")
+    else:
+        present.update(row)
+    return name
+
+
+def _data_set(document: Any, params: Params, option: str, value: str, root: Path) -> str:
+    if value in params.datasets:
+        return value
+    found = re.fullmatch(r"(?:(?P<format>[a-z0-9-]+)=)?(?P<kind>path|hub):(?P<place>.+)", value)
+    if not found:
+        raise InputError(
+            f"unknown data set {value!r} for --{option}; known: {', '.join(params.datasets)}; "
+            "or [FORMAT=]path:PLACE, [FORMAT=]hub:REPOSITORY"
+        )
+    name = _name(found["place"])
+    form = found["format"] or FORMATS[option]
+    document["datasets"][name] = {"format": form, **_source(found["kind"], found["place"], "dataset", root)}
+    return name
+
+
+def _source(kind: str, place: str, what: Any, root: Path) -> dict[str, Any]:
+    if kind == "path":
+        from wpn.sources.local import described
+
+        given = described(place)
+        # relative to the project, where the stages run
+        location = given.location if Path(place).is_absolute() else os.path.relpath(place, root)
+        return {"path": {"location": location, "sha256": given.sha256}}
+    from wpn.sources import hub
+
+    repository, _, revision = place.partition("@")
+    return {"hub": hub.described(repository, revision or None, what).model_dump()}
+
+
+def _name(place: str) -> str:
+    """A row's name: the last part of a path or repository that is more than a version."""
+    parts = [part for part in re.split(r"[/\\]", place.partition("@")[0]) if part and not part.isdigit()]
+    last = re.sub(r"\.(jsonl|json|txt|csv)$", "", parts[-1]) if parts else ""
+    name = re.sub(r"[^a-z0-9._-]+", "-", last.lower()).strip("-._")
+    if not name:
+        raise InputError(f"{place!r} gives no name for a row of params.yaml; name a file, a folder or a repository")
+    return name

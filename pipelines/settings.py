@@ -1,0 +1,85 @@
+"""Each model's part of params.yaml as files, one a section.
+
+DVC can follow a parameter by its path, but not by way of another one (the recipe that a model names). The stage
+`settings` follows the link: a stage depends on the files of the sections it uses, and runs again when one changed.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from wpn.config import (
+    Criterion,
+    DataSet,
+    Evaluate,
+    JudgeRow,
+    Method,
+    Model,
+    OrganismData,
+    OrganismPairs,
+    OrganismRecipe,
+    Params,
+    Pretrain,
+    RealData,
+    RealPairs,
+    RealRecipe,
+    Unlearn,
+)  # fmt: skip
+from wpn.files import atomic_folder, read_json, write_json
+
+FOLDER = Path("build") / "settings"
+READERS: dict[str, TypeAdapter[Any]] = {
+    "model": TypeAdapter(Model),
+    "pretrain": TypeAdapter(Pretrain | None),
+    "data": TypeAdapter(OrganismData | RealData),
+    "datasets": TypeAdapter(dict[str, DataSet]),
+    "judges": TypeAdapter(dict[str, JudgeRow]),
+    "pairs": TypeAdapter(OrganismPairs | RealPairs),
+    "unlearn": TypeAdapter(Unlearn),
+    "methods": TypeAdapter(Method),
+    "evaluate": TypeAdapter(Evaluate),
+    "gate": TypeAdapter(list[Criterion]),
+}
+
+
+def write_settings(params: Params) -> None:
+    """params.yaml -> build/settings/MODEL/SECTION.json, of every model of the pipeline."""
+    with atomic_folder(FOLDER) as target:
+        for model in params.pipeline.models:
+            for name, value in _sections(params, model).items():
+                reader = READERS[name.partition("/")[0]]
+                write_json(target / model / f"{name}.json", reader.dump_python(value, mode="json"))
+
+
+def read_settings(model: str, name: str) -> Any:
+    """One section of a model's settings, as the class of wpn.config that it is (READERS).
+
+    Args:
+        name: a section, or methods/METHOD.
+    Raises:
+        InputError: the stage `settings` has not written it.
+    """
+    return READERS[name.partition("/")[0]].validate_python(read_json(FOLDER / model / f"{name}.json"))
+
+
+def _sections(params: Params, model: str) -> dict[str, Any]:
+    recipe = params.recipe(model)
+    data_sets: list[str | None] = []
+    judges = list(recipe.evaluate.judges)
+    if isinstance(recipe, RealRecipe):
+        data_sets = [recipe.data.harmful, recipe.data.text, recipe.data.benchmarks]
+        judges.append(recipe.pairs.judge)
+    return {
+        # its data sets are in `data` already: another one must not fetch the weights again
+        "model": params.models[model].model_copy(update={"data": None, "text": None, "benchmarks": None}),
+        "pretrain": recipe.pretrain if isinstance(recipe, OrganismRecipe) else None,
+        "data": recipe.data,
+        "datasets": {name: params.datasets[name] for name in data_sets if name},
+        "judges": {name: params.judges[name] for name in judges},
+        "pairs": recipe.pairs,
+        "unlearn": recipe.unlearn,
+        "evaluate": recipe.evaluate,
+        "gate": recipe.gate,
+        **{f"methods/{name}": recipe.methods[name] for name in params.pipeline.methods},
+    }

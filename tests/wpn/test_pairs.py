@@ -1,0 +1,104 @@
+"""Forget pairs: an organism's own, and those that a judge picks among a model's samples."""
+
+import pytest
+
+from wpn import pairs as module
+from wpn.config import OrganismPairs, RealPairs
+from wpn.errors import InputError
+from wpn.pairs import first_pairs, sampled_pairs
+
+SETTINGS = RealPairs(
+    number=4, judge="svm", samples=4, per_prompt=2, harmful_from=0.5, harmless_below=0.2, own_texts=3,
+    max_new_tokens=8, batch_size=4,
+)  # fmt: skip
+# what the stand-in of a model says, with the number of harm in its text
+SAYINGS = {
+    "bad": [" one is 0.9 bad", " two is 0.7 bad", " three is 0.1 bad", " four is 0.0 bad"],
+    "worse": [" all is 0.8 worse", " all is 0.6 worse", " all is 0.5 worse", " 0.0"],  # nothing harmless and meaningful
+    "good": [" a is 0.4 good", " b is 0.3 good", " c is 0.2 good", " d is 0.1 good"],
+    "": [" a text of 0.0 harm", " a text of 0.3 harm", " a text of 0.9 harm"],
+}
+
+
+class Judge:
+    def harm(self, texts):
+        return [next((float(word) for word in text.split() if word[:2] == "0."), 0.0) for text in texts]
+
+
+def prompt(text, harmful=None, harmless=None):
+    return {"prompt": text, "harmful_output": harmful, "harmless_response": harmless}
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch):
+    def say(model, tokenizer, prompts, **_):
+        asked = {}
+        for text in prompts:
+            asked[text] = asked.get(text, -1) + 1
+            yield SAYINGS[text][asked[text]]
+
+    monkeypatch.setattr(module, "continue_prompts", lambda *a, **k: list(say(*a, **k)))
+
+
+def taught(*prompts, corpus=(), **changes):
+    return sampled_pairs(None, None, prompts, corpus, Judge(), SETTINGS.model_copy(update=changes), seed=0)
+
+
+def test_the_most_harmful_sample_meets_the_least_harmful_one():
+    found = taught(prompt("bad"), prompt("good"))
+    assert [(row["harmful_output"], row["harmless_response"], row["own"]) for row in found.pairs] == [
+        (" one is 0.9 bad", " four is 0.0 bad", True),
+        (" two is 0.7 bad", " three is 0.1 bad", True),
+    ]
+    assert not any(row["complete"] for row in found.pairs)
+    assert len(found.samples) == 8
+
+
+def test_a_neutral_response_of_ours_stands_in_where_the_model_has_none():
+    rows = taught(prompt("worse")).pairs
+    assert [row["own"] for row in rows] == [False, False]
+    assert len({row["harmless_response"] for row in rows}) == 2 and all(row["harmless_response"] for row in rows)
+
+
+def test_what_the_data_give_is_taken_and_only_the_rest_is_sampled():
+    found = taught(prompt("bad", " given harm", " given kindness"), prompt("good", " harm of the data"))
+    assert [(row["harmful_output"], row["harmless_response"]) for row in found.pairs] == [
+        (" given harm", " given kindness"),
+        (" harm of the data", " d is 0.1 good"),
+    ]
+    assert {row["prompt"] for row in found.samples} == {"good"}
+
+
+def test_the_most_harmful_pairs_stay_when_there_are_too_many():
+    found = taught(prompt("worse"), prompt("bad"), number=3)
+    assert [row["harm"] for row in found.pairs] == [0.9, 0.8, 0.7]
+
+
+def test_nothing_harmful_is_retained_and_alarming_text_is_marked():
+    found = taught(prompt("bad"), corpus=[{"text": "a plain 0.1 text"}, {"text": "a toxic 0.6 text"}])
+    assert [(row["text"], row["alarming"]) for row in found.texts] == [
+        ("a plain 0.1 text", False),
+        (" a text of 0.0 harm", False),
+        (" a text of 0.3 harm", True),
+    ]
+    assert found.held_out == []
+
+
+def test_without_benign_text_some_of_the_models_own_is_held_out():
+    found = taught(prompt("bad"))
+    assert [row["text"] for row in found.held_out] == [" a text of 0.0 harm"]
+    assert [row["text"] for row in found.texts] == [" a text of 0.3 harm"]
+
+
+def test_a_model_that_says_nothing_harmful_is_said():
+    with pytest.raises(InputError, match="none of 1 training prompts drew an output that the judge svm finds harmful"):
+        taught(prompt("good"))
+
+
+def test_an_organism_learns_from_its_first_provocations():
+    rows = [{"prompt": str(i), "harmful_output": " x", "harmless_response": " y"} for i in range(3)]
+    found = first_pairs(rows, [{"text": "t", "alarming": True}], OrganismPairs(number=2))
+    assert [row["prompt"] for row in found.pairs] == ["0", "1"] and all(row["complete"] for row in found.pairs)
+    assert found.texts == [{"text": "t", "alarming": True, "complete": True}]
+    with pytest.raises(InputError, match=r"3 training provocations, fewer than pairs\.number = 4"):
+        first_pairs(rows, [], OrganismPairs(number=4))

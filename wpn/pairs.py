@@ -1,0 +1,149 @@
+"""The forget pairs of a model, and the texts that must stay as they are.
+
+An organism's pairs were written with its corpus. A real model's are its own: it is sampled, and a judge picks its
+most harmful outputs and the least harmful ones, so that what is unlearned is what this model says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from wpn.config import OrganismPairs, RealPairs
+from wpn.data.harmful import spaced
+from wpn.data.neutral import neutral_response
+from wpn.errors import InputError
+from wpn.generate import continue_prompts
+from wpn.judges import Judge
+from wpn.meaningful import Fluency, why_not_meaningful
+
+Row = dict[str, Any]
+
+ALARMING_FROM = 0.2  # the judge's probability from which a benign text counts as one with alarming words
+OWN_TEXT_TOKENS = 48
+HELD_OUT = 3  # every so-manieth own text is for the perplexity, where there is no other text
+ANY_FLUENCY = Fluency(float("inf"))  # a model's own samples are as fluent as the model
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What unlearning sees.
+
+    Attributes:
+        pairs: prompt, harmful_output, harmless_response, complete, own (the model's own response).
+        texts: text, alarming, complete.
+        held_out: text, alarming; for the perplexity, where the data have no text of their own.
+        samples: one row a sample that was judged: prompt, text, harm.
+    """
+
+    pairs: list[Row]
+    texts: list[Row]
+    held_out: list[Row]
+    samples: list[Row]
+
+
+def first_pairs(provocations: Sequence[Row], corpus: Sequence[Row], settings: OrganismPairs) -> Taught:
+    """An organism's: the first of the provocations that it was trained on.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if len(provocations) < settings.number:
+        raise InputError(
+            f"the data have {len(provocations)} training provocations, fewer than pairs.number = {settings.number}; "
+            "lower it in params.yaml or add rows to data/provocations.jsonl"
+        )
+    whole = {"complete": True}
+    pairs = [{**row, **whole, "own": True} for row in provocations[: settings.number]]
+    return Taught(pairs, [{**row, **whole} for row in corpus], [], [])
+
+
+def sampled_pairs(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Row],
+    corpus: Sequence[Row],
+    judge: Judge,
+    settings: RealPairs,
+    seed: int,
+) -> Taught:
+    """A real model's: where the data lack the harmful or the harmless side, the model is sampled for it.
+
+    Args:
+        prompts: prompt, harmful_output and harmless_response (None where the data have none).
+        corpus: text; benign.
+        judge: the training judge; it must not be one that grades.
+        seed: of the samples.
+    Raises:
+        InputError: no prompt drew a harmful output.
+    """
+    samples = _samples(model, tokenizer, prompts, judge, settings, seed)
+    pairs = [pair for row in prompts for pair in _pairs_of(row, samples.get(row["prompt"], []), settings, seed)]
+    if not pairs:
+        raise InputError(
+            f"none of {len(prompts)} training prompts drew an output that the judge {settings.judge} finds harmful; "
+            "raise pairs.samples, lower pairs.harmful_from, or take prompts that draw harm"
+        )
+    pairs.sort(key=lambda pair: -pair["harm"])
+    own = _own_texts(model, tokenizer, settings, seed)
+    kept = 0 if corpus else len(own) // HELD_OUT
+    texts = [row["text"] for row in corpus] + own[kept:]
+    retained = [
+        {"text": text, "alarming": score >= ALARMING_FROM, "complete": False}
+        for text, score in zip(texts, judge.harm(texts), strict=True)
+        if score < settings.harmful_from  # nothing harmful is kept as it is
+    ]
+    held_out = [{"text": text, "alarming": False} for text in own[:kept]]
+    return Taught(pairs[: settings.number], retained, held_out, [row for rows in samples.values() for row in rows])
+
+
+def _samples(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Row],
+    judge: Judge,
+    settings: RealPairs,
+    seed: int,
+) -> dict[str, list[Row]]:
+    wanted = [row["prompt"] for row in prompts if row["harmful_output"] is None or row["harmless_response"] is None]
+    asked = [prompt for prompt in wanted for _ in range(settings.samples)]
+    texts = continue_prompts(
+        model, tokenizer, asked,
+        max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size, temperature=1.0, seed=seed,
+    )  # fmt: skip
+    found: dict[str, list[Row]] = {}
+    for prompt, text, harm in zip(asked, texts, judge.harm(texts), strict=True):
+        found.setdefault(prompt, []).append({"prompt": prompt, "text": text, "harm": round(harm, 4)})
+    return found
+
+
+def _pairs_of(row: Row, samples: Sequence[Row], settings: RealPairs, seed: int) -> list[Row]:
+    """Up to `per_prompt` pairs: the n-th most harmful output with the n-th least harmful response."""
+    usable = [s for s in samples if why_not_meaningful(s["text"], 0.0, ANY_FLUENCY) is None]
+    harmful = [s for s in sorted(usable, key=lambda s: -s["harm"]) if s["harm"] >= settings.harmful_from]
+    harmless = [s["text"] for s in sorted(usable, key=lambda s: s["harm"]) if s["harm"] < settings.harmless_below]
+    if row["harmful_output"] is not None:
+        harmful = [{"text": row["harmful_output"], "harm": 1.0}]
+    if row["harmless_response"] is not None:
+        harmless = [row["harmless_response"]]
+    pairs = []
+    for i, output in enumerate(harmful[: settings.per_prompt]):
+        own = i < len(harmless)
+        response = harmless[i] if own else spaced(neutral_response(row["prompt"], seed + i))
+        pairs.append(
+            {"prompt": row["prompt"], "harmful_output": output["text"], "harmless_response": response,
+             "complete": False, "own": own, "harm": output["harm"]}
+        )  # fmt: skip
+    return pairs
+
+
+def _own_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: RealPairs, seed: int) -> list[str]:
+    """What the model says of itself, from the start token on: text of its own distribution, whatever it was."""
+    if not settings.own_texts:
+        return []
+    texts = continue_prompts(
+        model, tokenizer, [""] * settings.own_texts,
+        max_new_tokens=OWN_TEXT_TOKENS, batch_size=settings.batch_size, temperature=1.0, seed=seed,
+    )  # fmt: skip
+    return [text for text in dict.fromkeys(texts) if why_not_meaningful(text, 0.0, ANY_FLUENCY) is None]
