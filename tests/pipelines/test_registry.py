@@ -181,12 +181,12 @@ def test_weights_that_differ_from_their_tag_are_not_promoted(registered: Registe
     assert registry.alias(registered.client, NAME, "champion") is None
 
 
-def test_a_registered_version_is_a_checkpoint_to_start_from(registered_project: Path, tmp_path: Path) -> None:
+def test_a_registered_version_is_a_checkpoint_to_start_from(registered: Registered, tmp_path: Path) -> None:
     from wpn.models import import_checkpoint
 
     (tmp_path / "version").mkdir()
-    registry.download(registered_project, "models:/wpn-opt/1", tmp_path / "version")
+    registry.download(registered.root, "models:/wpn-opt/1", tmp_path / "version")
     model, tokenizer = import_checkpoint(tmp_path / "version")
     assert model.config.model_type == "opt" and tokenizer("how are you ?").input_ids
-    with pytest.raises(InputError, match="models:/wpn-opt/9 cannot be had from sqlite:"):
-        registry.download(registered_project, "models:/wpn-opt/9", tmp_path / "version")
+    with pytest.raises(InputError, match="^models:/wpn-opt/9 cannot be had from sqlite:"):
+        registry.download(registered.root, "models:/wpn-opt/9", tmp_path / "version")
