@@ -86,7 +86,7 @@ def run(
     data: DataSet = None,
     text: DataSet = None,
     benchmarks: DataSet = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Stages at a time; else runtime.workers.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Stages at a time; else what the recipes say.")] = None,
 ) -> None:
     """Unlearn, measure, gate and register; what is up to date is not done again.
 

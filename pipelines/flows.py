@@ -126,8 +126,8 @@ def unlearn(
     Args:
         models: rows of pipeline.models.
         methods: rows of pipeline.methods.
-        workers: stages at a time (default: runtime.workers); where there is a GPU, the stages that use it also
-            wait for a slot of the `gpu` limit.
+        workers: stages at a time (default: the fewest of the chosen models' recipes); where there is a GPU, the stages
+            that use it also wait for a slot of the `gpu` limit.
     Returns:
         What was done: `outcomes` of the stages that were looked into, `unchanged` stages, `registered` rows.
     Raises:
@@ -150,7 +150,9 @@ def unlearn(
         if unchanged:
             say(f"unchanged: {', '.join(unchanged)}")
         gpu = graph.gpu if uses_gpu(params.runtime.device) else frozenset()
-        outcomes = first | _run_stages(workers or params.runtime.workers, root, graph, gpu, to_run)
+        # the model that needs most of the machine says how many stages may share it
+        fitting = min(params.recipe(model).compute.workers for model, _ in pairs)
+        outcomes = first | _run_stages(workers or fitting, root, graph, gpu, to_run)
         _publish(root, pairs)
         registered = _register_all(root, pairs)
     return {"outcomes": outcomes, "unchanged": unchanged, "registered": registered}

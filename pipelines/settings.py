@@ -31,6 +31,7 @@ from wpn.files import atomic_folder, read_json, write_json
 FOLDER = Path("build") / "settings"
 READERS: dict[str, TypeAdapter[Any]] = {
     "model": TypeAdapter(Model),
+    "threads": TypeAdapter(int),
     "pretrain": TypeAdapter(Pretrain | None),
     "data": TypeAdapter(OrganismData | RealData),
     "datasets": TypeAdapter(dict[str, DataSet]),
@@ -73,6 +74,7 @@ def _sections(params: Params, model: str) -> dict[str, Any]:
     return {
         # its data sets are in `data` already: another one must not fetch the weights again
         "model": params.models[model].model_copy(update={"data": None, "text": None, "benchmarks": None}),
+        "threads": recipe.compute.threads,  # and not the workers: they change no result
         "pretrain": recipe.pretrain if isinstance(recipe, OrganismRecipe) else None,
         "data": recipe.data,
         "datasets": {name: params.datasets[name] for name in data_sets if name},

@@ -72,7 +72,7 @@ def _organism(params: Params, model_name: str, organism: Organism) -> tuple[dict
     from wpn.models import new_model, organism_tokenizer
     from wpn.pretrain import pretrain_organism
 
-    device = _start(params)
+    device = _start(params, model_name)
     settings = read_settings(model_name, "pretrain")
     prepared = _prepared(model_name)
     tokenizer = organism_tokenizer(prepared / "tokenizer.json", organism.architecture)
@@ -112,7 +112,7 @@ def pairs(params: Params, model_name: str) -> None:
     else:
         from wpn.models import load_model
 
-        device = _start(params)
+        device = _start(params, model_name)
         judge = _judge(model_name, wanted.judge, device)
         model, tokenizer = load_model(_weights(model_name) / "base", device)
         taught = sampled_pairs(model, tokenizer, provocations, corpus, judge, wanted, params.seed)
@@ -131,7 +131,7 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
     from wpn.models import load_model, save_model
     from wpn.train import unlearn as train
 
-    device = _start(params)
+    device = _start(params, model_name)
     loop = read_settings(model_name, "unlearn")
     method = read_settings(model_name, f"methods/{method_name}")
     model, tokenizer = load_model(_weights(model_name) / "base", device)
@@ -259,12 +259,12 @@ def _judge(model_name: str, name: str, device: Any) -> Any:
     return load_judge(read_settings(model_name, "judges")[name], _prepared(model_name) / "judges" / name, device)
 
 
-def _start(params: Params) -> Any:
+def _start(params: Params, model_name: str) -> Any:
     import torch
 
     from wpn.models import choose_device
 
-    torch.set_num_threads(params.runtime.threads)
+    torch.set_num_threads(read_settings(model_name, "threads"))
     return choose_device(params.runtime.device)
 
 
@@ -272,7 +272,7 @@ def _evaluator(params: Params, model_name: str) -> Any:
     from wpn.evaluate import Evaluator
     from wpn.models import load_model
 
-    device, settings = _start(params), read_settings(model_name, "evaluate")
+    device, settings = _start(params, model_name), read_settings(model_name, "evaluate")
     twin = _weights(model_name) / "twin"
     return Evaluator(
         reference=load_model(twin if twin.exists() else _weights(model_name) / "base", device),
@@ -292,7 +292,7 @@ def _evaluate(
     from wpn.models import load_model
 
     started = time.perf_counter()
-    evaluation = evaluator.evaluate(*load_model(checkpoint, _start(params)))
+    evaluation = evaluator.evaluate(*load_model(checkpoint, evaluator.reference[0].device))
     write_jsonl(evidence / "answers.jsonl", evaluation.answers)
     write_jsonl(evidence / "benchmark.jsonl", evaluation.benchmark)
     return {

@@ -41,6 +41,11 @@ class Runtime(Section):
     """Where it runs."""
 
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+
+
+class Compute(Section):
+    """How much of the machine the models of a recipe may take."""
+
     threads: PositiveInt  # of one stage
     workers: PositiveInt  # stages at a time
 
@@ -305,6 +310,7 @@ class OrganismRecipe(Section):
     """Everything that is set for model organisms: a row of `recipes`."""
 
     kind: Literal["organism"]
+    compute: Compute
     data: OrganismData
     pretrain: Pretrain
     pairs: OrganismPairs
@@ -318,6 +324,7 @@ class RealRecipe(Section):
     """Everything that is set for real models: a row of `recipes`."""
 
     kind: Literal["real"]
+    compute: Compute
     data: RealData
     pairs: RealPairs
     unlearn: Unlearn

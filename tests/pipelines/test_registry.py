@@ -188,5 +188,5 @@ def test_a_registered_version_is_a_checkpoint_to_start_from(registered: Register
     registry.download(registered.root, "models:/wpn-opt/1", tmp_path / "version")
     model, tokenizer = import_checkpoint(tmp_path / "version")
     assert model.config.model_type == "opt" and tokenizer("how are you ?").input_ids
-    with pytest.raises(InputError, match="^models:/wpn-opt/9 cannot be had from sqlite:"):
+    with pytest.raises(InputError, match=r"^models:/wpn-opt/9 cannot be had from sqlite:"):
         registry.download(registered.root, "models:/wpn-opt/9", tmp_path / "version")
