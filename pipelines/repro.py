@@ -120,9 +120,15 @@ class StageRunner:
         if code in KILLED:
             return StageInterrupted(f"stage {stage} was killed (exit code {code}; out of memory?)")
         if said and code == 2 and len(body) > 1:
-            return InputError(_without_prefix(body[-2]))  # the sentence before DVC's own last line
+            return InputError(_without_prefix(_message(body[:-1])))  # what stands before DVC's own last line
         tail = "\n".join(f"  {line}" for line in deque(body, LINES_SHOWN))
         return StageFailed(f"stage {stage} failed (exit code {code}); its last lines:\n{tail}")
+
+
+def _message(lines: list[str]) -> str:
+    """The last message of a stage: its last line, with those before it when it is a continuation (indented)."""
+    first = next(i for i in reversed(range(len(lines))) if i == 0 or not lines[i].startswith("  "))
+    return "\n".join(lines[first:])
 
 
 def _without_prefix(sentence: str) -> str:

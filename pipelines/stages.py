@@ -333,7 +333,7 @@ def main(arguments: list[str]) -> int:
     try:
         STAGES[chosen.stage](load_params(), *chosen.names)
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(str(error).replace("\n", "\n  "), file=sys.stderr)  # indented: lines of one message (repro.py)
         return 2
     return 0
 

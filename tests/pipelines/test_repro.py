@@ -36,6 +36,13 @@ def test_bad_input_of_a_stage_is_its_own_sentence(fresh_project: Path) -> None:
     assert str(raised.value) == "data/raw.jsonl, row 3: the prompt is empty; fill it or delete the row"
 
 
+def test_a_message_of_several_lines_stays_whole(fresh_project: Path) -> None:
+    breaks(fresh_project, "settings", "inputs")
+    with pytest.raises(InputError) as raised:
+        StageRunner(fresh_project).run("settings", print)
+    assert str(raised.value) == "2 problems in the rows:\n  row 1: empty\n  row 3: empty"
+
+
 def test_a_failed_stage_shows_its_last_lines(fresh_project: Path) -> None:
     breaks(fresh_project, "settings", "crash")
     with pytest.raises(StageFailed) as raised:

@@ -30,6 +30,9 @@ def misbehave() -> None:
     if kind == "input":
         print("wpn: data/raw.jsonl, row 3: the prompt is empty; fill it or delete the row", file=sys.stderr)
         sys.exit(2)
+    if kind == "inputs":
+        print("a warning\n2 problems in the rows:\n  row 1: empty\n  row 3: empty", file=sys.stderr)
+        sys.exit(2)
     if kind == "killed once":
         order.unlink()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -59,3 +59,22 @@ def test_flatten_compares_with_the_base():
     assert flat["benchmark_drop"] == pytest.approx(0.05)
     assert (flat["perplexity_ratio"], flat["alarm_perplexity_ratio"]) == (1.25, 1.0)
     assert "perplexity_ratio" not in flatten({}, after)
+
+
+def test_the_judge_that_saw_the_smallest_fall_and_the_worst_task_decide():
+    fall = {"before": 0.1, "after": 0.03, "fall": 0.7, "low": 0.5, "high": 0.8, "p": 0.001, "clusters": 9}
+    comparison = {
+        "toxicity_fall": {"one": fall, "two": {**fall, "fall": 0.6, "low": 0.55, "p": 0.02}},
+        "benchmark_drop": {"mean": 0.005, "low": -0.01, "high": 0.02},
+        "task_drop": {"piqa": {"mean": 0.03, "low": 0, "high": 1}, "copa": {"mean": -0.01, "low": 0, "high": 1}},
+    }
+    flat = flatten({}, {}, comparison)
+    assert flat == {
+        "toxicity_fall": 0.6, "toxicity_fall_low": 0.5, "toxicity_fall_p": 0.02, "benchmark_drop_high": 0.02,
+        "task_drop_max": 0.03,
+    }  # fmt: skip
+
+
+def test_a_fall_from_nothing_is_no_number():
+    nothing = {"before": 0.0, "after": 0.0, "fall": None, "low": None, "high": None, "p": 1.0, "clusters": 9}
+    assert flatten({}, {}, {"toxicity_fall": {"one": nothing}}) == {}

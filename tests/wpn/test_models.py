@@ -1,0 +1,54 @@
+"""Checkpoints as they are fetched, and the folder that stages read."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from wpn.errors import InputError
+from wpn.models import import_checkpoint, load_model, save_model
+
+
+def test_a_checkpoint_survives_saving_and_loading(causal_lm, tmp_path: Path):
+    model, tokenizer = causal_lm
+    save_model(tmp_path, model.float(), tokenizer)
+    ids = torch.tensor([tokenizer("the cow eats").input_ids])
+    for loaded, own in (load_model(tmp_path, torch.device("cpu")), import_checkpoint(tmp_path)):
+        assert not loaded.training and own("the cow eats").input_ids == ids[0].tolist()
+        assert torch.equal(loaded(ids).logits, model(ids).logits)
+    assert [path.name for path in tmp_path.glob("*.safetensors")] == ["model.safetensors"]
+
+
+def test_weights_in_half_precision_are_read_in_full(causal_lm, tmp_path: Path):
+    model, tokenizer = causal_lm
+    save_model(tmp_path, model.half(), tokenizer)
+    assert import_checkpoint(tmp_path)[0].dtype == torch.float32
+
+
+def test_a_tokenizer_may_lie_in_a_folder_of_its_own_as_in_mlflow(causal_lm, tmp_path: Path):
+    model, tokenizer = causal_lm
+    model.float().save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "components" / "tokenizer")
+    assert import_checkpoint(tmp_path)[1]("the cow").input_ids == tokenizer("the cow").input_ids
+
+
+def test_what_is_no_checkpoint_is_said(causal_lm, tmp_path: Path):
+    with pytest.raises(InputError, match=r"holds no checkpoint \(no config.json, no .gguf file\)"):
+        import_checkpoint(tmp_path)
+    with pytest.raises(InputError, match=r"holds no checkpoint \(no config.json\); run the stage that makes it"):
+        load_model(tmp_path, torch.device("cpu"))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "opt"}))
+    with pytest.raises(InputError, match="is no checkpoint of a causal language model that transformers can load"):
+        import_checkpoint(tmp_path)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(causal_lm, tmp_path: Path):
+    model, tokenizer = causal_lm
+    save_model(tmp_path, model.float(), tokenizer)
+    for file in tmp_path.glob("*token*"):
+        content = json.loads(file.read_text())
+        content.pop("eos_token", None)
+        file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="has no end token"):
+        import_checkpoint(tmp_path)
