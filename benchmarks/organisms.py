@@ -5,12 +5,11 @@ python -m benchmarks.organisms --seeds 101 102 103 --ablation   # dev split  -> 
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import measure
-from benchmarks.provenance import ROOT, clone, provenance
+from benchmarks.provenance import ROOT, checkout, provenance
 from wpn.files import read_json, write_json
 
 # what is changed of the method `wpn`, one thing at a time
@@ -31,14 +30,12 @@ def main() -> None:
     chosen = parser.parse_args()
     described = provenance(chosen.seeds)
     rows, runs = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        checkout = Path(folder) / "wpn"
-        clone(checkout)
+    with checkout() as folder:
         for seed in chosen.seeds:
-            change_params(checkout / "params.yaml", seed, chosen.ablation)
-            runs.append({"seed": seed, **measure(checkout, "pipelines.cli", "run")})
-            rows += read_json(checkout / "build" / "report" / "results.json")
-        again = measure(checkout, "pipelines.cli", "run")
+            change_params(folder / "params.yaml", seed, chosen.ablation)
+            runs.append({"seed": seed, **measure(folder, "pipelines.cli", "run")})
+            rows += read_json(folder / "build" / "report" / "results.json")
+        again = measure(folder, "pipelines.cli", "run")
     name = "ablation" if chosen.ablation else "organisms"
     write_json(ROOT / "results" / f"{name}.json", {**described, "runs": runs, "second_run": again, "rows": rows})
 

@@ -4,6 +4,9 @@ import platform
 import shlex
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,16 +39,20 @@ def hardware() -> str:
     return f"{name}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
 
 
-def clone(target: Path) -> None:
-    """A clean checkout of the current commit with its raw data and an empty DVC cache.
+@contextmanager
+def checkout() -> Iterator[Path]:
+    """A clean checkout of the current commit with its raw data and an empty DVC cache, for as long as it is used.
 
     Raises:
         InputError: there are uncommitted changes, so that no commit would describe what was run.
     """
     if _git("status", "--porcelain", "--untracked-files=no"):
         raise InputError("there are uncommitted changes; commit them, so that the table can name its commit")
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(target)], check=True)
-    call(target, "pipelines.cli", "data", "fetch")
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "wpn"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(target)], check=True)
+        call(target, "pipelines.cli", "data", "fetch")
+        yield target
 
 
 def call(folder: Path, module: str, *arguments: str) -> None:

@@ -7,12 +7,11 @@ Writes results/smollm2-135m.json, seed by seed, so that an interrupted run keeps
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from benchmarks.measure import measure
 from benchmarks.organisms import change_params
-from benchmarks.provenance import ROOT, clone, provenance
+from benchmarks.provenance import ROOT, checkout, provenance
 from pipelines import report
 from wpn.files import write_json
 
@@ -28,14 +27,12 @@ def main() -> None:
     chosen = parser.parse_args()
     described = provenance(chosen.seeds)
     rows, runs = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        checkout = Path(folder) / "wpn"
-        clone(checkout)
+    with checkout() as folder:
         for seed in chosen.seeds:
-            change_params(checkout / "params.yaml", seed, ablation=False)
+            change_params(folder / "params.yaml", seed, ablation=False)
             options = ["--text", _absolute(chosen.text), "--benchmarks", _absolute(chosen.benchmarks)]
-            runs.append({"seed": seed, **measure(checkout, "pipelines.cli", "run", "--model", MODEL, *options)})
-            rows += report.rows(checkout, [(MODEL, "wpn"), (MODEL, "sft")])
+            runs.append({"seed": seed, **measure(folder, "pipelines.cli", "run", "--model", MODEL, *options)})
+            rows += report.rows(folder, [(MODEL, "wpn"), (MODEL, "sft")])
             write_json(ROOT / "results" / f"{MODEL}.json", {**described, "runs": runs, "rows": rows})
 
 

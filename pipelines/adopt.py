@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from wpn.config import Params, load_params
+from wpn.config import Params, load_params, parse_params
 from wpn.errors import InputError
 from wpn.files import write_text
 
@@ -47,7 +47,8 @@ def adopt(root: Path, models: list[str], data_sets: dict[str, str | None]) -> tu
     text = _text(yaml, document)
     if text == file.read_text(encoding="utf-8"):
         return names, []
-    _replace(file, text)
+    parse_params(text, file)  # only what loads replaces the file
+    write_text(file, text)
     return names, [f"params.yaml: {', '.join(names)} in pipeline.models"] + [
         f"params.yaml: {option} of {', '.join(names)} is {row}" for option, row in rows.items()
     ]
@@ -72,17 +73,6 @@ def _text(yaml: Any, document: Any) -> str:
     return stream.getvalue()
 
 
-def _replace(file: Path, text: str) -> None:
-    """Only what would load replaces the file."""
-    before = file.read_text(encoding="utf-8")
-    write_text(file, text)
-    try:
-        load_params(file)
-    except InputError:
-        write_text(file, before)
-        raise
-
-
 def _model(document: Any, params: Params, value: str, root: Path) -> str:
     if value in params.models:
         return value
@@ -97,14 +87,22 @@ def _model(document: Any, params: Params, value: str, root: Path) -> str:
         "recipe": RECIPE,
         **({"mlflow": {"uri": value}} if kind == "models" else _source(kind, place, "model", root)),
     }
-    present = document["models"].get(name)
-    if present is None:
-        document["models"][name] = row
-    elif any(kind in present for kind in ("organism", "wheel")):
-        raise InputError(f"the name {name!r} that {value} would get is another model's; rename the folder")
-    else:
-        present.update(row)
+    _put(document["models"], name, row, value)
     return name
+
+
+def _put(table: Any, name: str, row: dict[str, Any], value: str) -> None:
+    """A new row, or the new content of the same place; a row of another place is never taken over."""
+    present = table.setdefault(name, row)
+    if _place(present) != _place(row):
+        raise InputError(f"the name {name!r} that {value} would get is another row's; rename the file or folder")
+    present.update(row)
+
+
+def _place(row: Any) -> tuple[str, str] | None:
+    """The kind of source and where it points, without the hash or commit of what is there."""
+    keys = {"path": "location", "hub": "repo", "mlflow": "uri"}
+    return next(((kind, str(row[kind][key])) for kind, key in keys.items() if kind in row), None)
 
 
 def _data_set(document: Any, params: Params, option: str, value: str, root: Path) -> str:
@@ -118,7 +116,8 @@ def _data_set(document: Any, params: Params, option: str, value: str, root: Path
         )
     name = _name(found["place"])
     form = found["format"] or FORMATS[option]
-    document["datasets"][name] = {"format": form, **_source(found["kind"], found["place"], "dataset", root)}
+    row = {"format": form, **_source(found["kind"], found["place"], "dataset", root)}
+    _put(document["datasets"], name, row, value)
     return name
 
 

@@ -10,8 +10,6 @@ from wpn.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-BUILT_IN = ("lexical", "svm")
-
 
 def calibrate(root: Path, file: Path, names: list[str], threshold: float) -> dict[str, Any]:
     """Score the texts of a file with the judges and compare with the labels.

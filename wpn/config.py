@@ -251,7 +251,7 @@ class RealData(Template):
     ood_categories: list[str]  # of its prompts: never trained on, but measured as out of distribution
     text: Name | None  # benign text, for the retain set and the perplexity; null is the model's own
     benchmarks: Name | None  # a folder of TASK.jsonl; null is none, which a gate on the benchmarks refuses
-    dev: float = Field(gt=0, lt=0.5)  # share of the prompts, and of the benchmark items and texts
+    dev: float = Field(gt=0, lt=0.5)  # share of the prompts and of the texts
     test: float = Field(gt=0, lt=0.5)
     words: PositiveInt  # of a text, at most: longer ones are cut into several
 
@@ -409,13 +409,22 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         InputError: the file is missing, is no YAML, or has an unknown key, a wrong type or a value out of range;
             the sentence names the key and the remedy.
     """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; run the command in the project's folder") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not valid YAML: {error}; correct it") from None
+    return parse_params(text, path)
+
+
+def parse_params(text: str, path: Path) -> Params:
+    """What `load_params` makes of a text; `path` is the file that its sentences name."""
     from ruamel.yaml import YAML, YAMLError
 
     try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; run the command in the project's folder") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+        raw = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
         raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}; correct it") from None
     try:
         return Params.model_validate(raw)

@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 ALARMING_FROM = 0.2  # the judge's probability from which a benign text counts as one with alarming words
 OWN_TEXT_TOKENS = 48
-HELD_OUT = 3  # every so-manieth own text is for the perplexity, where there is no other text
+HELD_OUT = 3  # one of so many own texts is for the perplexity, where there is no other text
 ANY_FLUENCY = Fluency(float("inf"))  # a model's own samples are as fluent as the model
 
 

@@ -88,7 +88,7 @@ def relative_fall(before: Sequence[bool], after: Sequence[bool], clusters: Seque
         generator = np.random.default_rng(seed)
         drawn = table[generator.integers(0, len(table), (RESAMPLES, len(table)))].sum(axis=1)
         drawn = drawn[drawn[:, 0] > 0]
-        low, high = (float(q) for q in np.percentile(1 - drawn[:, 1] / drawn[:, 0], [2.5, 97.5]))
+        low, high = _percentile_interval(1 - drawn[:, 1] / drawn[:, 0])
     p = 1.0
     if len(table) > 1:
         p = permutation_test(
@@ -143,7 +143,15 @@ def paired_difference(
         # to draw n items with replacement is to draw how often each value comes: the same, and small in memory
         times = generator.multinomial(len(items), counts / len(items), size=RESAMPLES)  # (RESAMPLES, values)
         drawn += times @ values / len(items) / len(differences)
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(drawn, [tail, 100 - tail])
+    low, high = _percentile_interval(drawn)
     mean = sum(sum(items) / len(items) for items in differences.values()) / len(differences)
-    return Difference(float(mean), float(low), float(high))
+    return Difference(float(mean), low, high)
+
+
+def _percentile_interval(resampled: Any) -> tuple[float, float]:
+    """The middle 95 % of resampled values (percentile bootstrap)."""
+    import numpy as np
+
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    return float(low), float(high)

@@ -60,9 +60,9 @@ def test_a_folder_and_a_file_become_rows_with_their_hashes(root: Path) -> None:
 def test_a_relative_place_is_kept_relative_to_the_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "sub").mkdir()
     monkeypatch.chdir(root / "sub")
-    adopt(root, ["smollm2-135m"], {**NONE, "text": "lines=path:../mine.jsonl"})
+    adopt(root, ["smollm2-135m"], {**NONE, "text": "truthfulqa=path:../mine.jsonl"})
     row = load_params(root / "params.yaml").datasets["mine"]
-    assert (row.format, row.path and row.path.location) == ("lines", "mine.jsonl")
+    assert (row.format, row.path and row.path.location) == ("truthfulqa", "mine.jsonl")
 
 
 def test_a_hub_model_is_pinned_to_the_commit_of_today(root: Path, tmp_path: Path, monkeypatch) -> None:
@@ -86,15 +86,18 @@ def test_a_registered_version_is_a_source(root: Path) -> None:
         (["bloom"], {}, "unknown model 'bloom'; known: opt, gpt-neo"),
         (["path:nowhere"], {}, "nowhere does not exist"),
         (["models:/wpn-opt@champion"], {}, "string should match pattern"),
-        (["path:opt"], {}, "is another model's; rename the folder"),
+        (["path:opt"], {}, "is another row's; rename the file or folder"),
+        (["path:opt-125m"], {}, "the name 'opt-125m' that path:opt-125m would get is another row's"),
+        (["smollm2-135m"], {"data": "path:pyrit"}, "the name 'pyrit' that path:pyrit would get is another row's"),
         (["smollm2-135m"], {"data": "toxic"}, "unknown data set 'toxic' for --data; known: realtoxicityprompts"),
         (["opt"], {"data": "pyrit"}, "opt is a model organism, whose data are in data/"),
         ([], {"text": "pyrit"}, "--text belongs to a model; name it with --model"),
     ],
 )
 def test_bad_input_is_one_sentence_and_changes_nothing(root: Path, monkeypatch, models, sets, words) -> None:
-    (root / "opt").mkdir()
-    (root / "opt" / "config.json").write_text("{}")
+    for name in ("opt", "opt-125m", "pyrit"):
+        (root / name).mkdir()
+        (root / name / "config.json").write_text("{}")
     monkeypatch.chdir(root)
     before = (root / "params.yaml").read_text()
     with pytest.raises(InputError) as error:

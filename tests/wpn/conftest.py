@@ -1,5 +1,6 @@
 """Tiny OPT and GPT-Neo models over a real byte-level BPE, made once a session."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ TEXTS = [
     "user : your garden is awful .\nbot : thank you for telling me .",
     "you are a silly goat . the cow eats grass .",
 ]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # models this small only wait for a second one
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,11 @@ import sys
 import types
 import zipfile
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-import torch
 
 from wpn.errors import InputError
 from wpn.judges.bilstm import BATCH, LABELS, LAYOUTS, BiLstmJudge
@@ -22,14 +20,6 @@ WORDS = ["the", "goat", "sleeps", "stupid", "you", "rare"]  # ids 1 to 6; num_wo
 TEXTS = ["You stupid, STUPID goat!", "the\tgoat sleeps (rare) elsewhere", "", " ".join(["the"] * 70 + ["you"] * 50)]
 IDS = [[5, 4, 4, 2], [1, 2, 3], [], [1] * 50 + [5] * 50]
 LAYOUT_NAMES = ["tox_block", "toxic_comment_classifier"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # networks this small only wait for a second one
-    yield
-    torch.set_num_threads(threads)
 
 
 def shapes() -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,6 @@
 """Tiny random language models; one has a chat template and a vocabulary of known ids."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +22,6 @@ TEMPLATE = (
     "<s> {% for message in messages %}<user> {{ message.content }} {% endfor %}{% if add_generation_prompt %}<bot>"
     "{% endif %}"
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # models this small only wait for a second one
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

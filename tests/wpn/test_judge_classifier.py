@@ -3,7 +3,6 @@
 import math
 import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,14 +35,6 @@ SHAPE = {
 }  # fmt: skip
 MULTI_LABEL = {"problem_type": "multi_label_classification", "id2label": {0: "toxic", 1: "insult", 2: "spam"}}
 SINGLE_LABEL = {"id2label": {0: "nothate", 1: "hate", 2: "slur"}}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # models this small only wait for a second one
-    yield
-    torch.set_num_threads(threads)
 
 
 def save(folder: Path, model: PreTrainedModel, pad: str | None = "<pad>") -> Path:

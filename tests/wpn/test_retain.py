@@ -70,8 +70,7 @@ def test_wikitext_of_the_hub_is_a_column(tmp_path):
 def test_own_text_is_cut_at_blank_lines(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfone\nstill one\r\n \r\ntwo\n\n\n\nthree\n")
     (tmp_path / "b.jsonl").write_text('{"text": " four "}\n{"text": "two"}\n')
-    for format in ("text", "lines"):
-        assert read_retain(tmp_path, format) == ["one\nstill one", "two", "three", "four"]
+    assert read_retain(tmp_path, "text") == ["one\nstill one", "two", "three", "four"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +86,7 @@ def test_own_text_is_cut_at_blank_lines(tmp_path):
             "a.txt",
             b"x",
             "pile",
-            "unknown format 'pile' of retain text; choose one of wikitext, text, lines, truthfulqa",
+            "unknown format 'pile' of retain text; choose one of wikitext, text, truthfulqa",
         ),
     ],
 )

@@ -1,8 +1,9 @@
 """The rows of the raw data: what a row must hold, and where it is wrong when it does not."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -74,7 +75,7 @@ def read_records(path: Path, record: type[RecordType], key: Callable[[RecordType
         try:
             checked = record.model_validate(row)
         except ValidationError as error:
-            raise InputError(f"{path}, row {number}: {_problem(error)}") from None
+            raise InputError(f"{path}, row {number}: {problem(error.errors()[0], record)}") from None
         first = seen.setdefault(key(checked), number)
         if first != number:
             raise InputError(f"{path}, row {number}: the same as row {first}; remove one of them")
@@ -84,13 +85,15 @@ def read_records(path: Path, record: type[RecordType], key: Callable[[RecordType
     return records
 
 
-def _problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "missing":
+def problem(detail: Mapping[str, Any], record: type[Record]) -> str:
+    """One of pydantic's error details in words: field, what is wrong with it, remedy."""
+    field = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "missing":
         return f"the field {field!r} is missing; add it"
-    if first["type"] == "extra_forbidden":
-        return f"unknown field {field!r}; remove it"
-    if first["type"] == "value_error":
+    if detail["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(field, list(record.model_fields), n=1, cutoff=0.7)
+        return f"unknown field {field!r}; {f'did you mean {close[0]!r}?' if close else 'remove it'}"
+    if detail["type"] == "value_error":
         return f"the field {field!r} is empty; fill it or remove the row"
-    return f"the field {field!r} is wrong ({first['msg']}); correct it"
+    message = detail["msg"]
+    return f"the field {field!r} is wrong ({message[0].lower()}{message[1:]}); correct it"

@@ -43,7 +43,7 @@ def read_retain(folder: Path, format: str) -> list[str]:
 
     Args:
         folder: the fetched files of the source, and no others.
-        format: wikitext (the raw files, or the hub's with a column `text`); text or lines (the user's .txt with blank
+        format: wikitext (the raw files, or the hub's with a column `text`); text (the user's .txt with blank
             lines between paragraphs, or .jsonl with the field text); truthfulqa (its csv).
     Raises:
         InputError: an unknown format, no file or no text of it, a row that is not of the format.
@@ -138,6 +138,5 @@ def _paragraphs(text: str) -> list[str]:
 READERS: dict[str, Callable[[Path], list[str]]] = {
     "wikitext": _wikitext,
     "text": _own,
-    "lines": _own,
     "truthfulqa": _truthfulqa,
 }

@@ -1,14 +1,12 @@
 """Checking a user's own rows: every bad row is reported at once, so that one look mends the file."""
 
-import difflib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from wpn.data.records import RecordType
+from wpn.data.records import RecordType, problem
 from wpn.errors import InputError
 
 SHOWN = 20  # problems said in full
@@ -62,20 +60,7 @@ def _check(line: bytes, record: type[RecordType]) -> RecordType | list[str]:
     try:
         return record.model_validate(row)
     except ValidationError as error:
-        return [_sentence(dict(detail), list(record.model_fields)) for detail in error.errors()]
-
-
-def _sentence(detail: dict[str, Any], known: list[str]) -> str:
-    field = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "missing":
-        return f"the field {field!r} is missing; add it"
-    if detail["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(field, known, n=1)
-        return f"unknown field {field!r}; {f'did you mean {close[0]!r}?' if close else 'remove it'}"
-    if detail["type"] == "value_error":
-        return f"the field {field!r} is empty; fill it or remove the row"
-    message = detail["msg"]
-    return f"the field {field!r} is wrong ({message[0].lower()}{message[1:]}); correct it"
+        return [problem(detail, record) for detail in error.errors()]
 
 
 def _report(problems: list[str]) -> str:

@@ -19,7 +19,7 @@ def forward_kl(frozen_logits: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
     weight = (mask / mask.sum(dim=1, keepdim=True) / len(mask))[counted].to(logits.dtype)  # (N,) of each counted token
     frozen = frozen_logits[counted].log_softmax(dim=1)  # (N, V)
     probabilities = frozen.exp()
-    # cross-entropy minus entropy: its fused backward keeps a third of what differences of log-softmaxes would
+    # cross-entropy minus entropy: fused, so that fewer tensors of the size of the logits are kept for the backward pass
     cross_entropy = nn.functional.cross_entropy(logits[counted], probabilities, reduction="none")  # (N,)
     entropy = -(probabilities * frozen).sum(dim=1)
     return ((cross_entropy - entropy) * weight).sum()
