@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.sources import fetch
 from wpn.config import JudgeRow, load_params
 from wpn.errors import InputError
 
@@ -39,11 +40,8 @@ def calibrate(root: Path, file: Path, names: list[str], threshold: float) -> dic
 def _ready(row: JudgeRow, folder: Path) -> Any:
     from wpn.judges import load_judge
     from wpn.models import choose_device
-    from wpn.sources import fetch
 
-    folder.mkdir()
-    if row.given:
-        fetch(row, folder)
+    fetch(row, folder)
     return load_judge(row, folder, choose_device("auto"))
 
 

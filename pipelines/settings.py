@@ -72,8 +72,7 @@ def _sections(params: Params, model: str) -> dict[str, Any]:
         data_sets = [recipe.data.harmful, recipe.data.text, recipe.data.benchmarks]
         judges.append(recipe.pairs.judge)
     return {
-        # its data sets are in `data` already: another one must not fetch the weights again
-        "model": params.models[model].model_copy(update={"data": None, "text": None, "benchmarks": None}),
+        "model": params.models[model],
         "threads": recipe.compute.threads,  # and not the workers: they change no result
         "pretrain": recipe.pretrain if isinstance(recipe, OrganismRecipe) else None,
         "data": recipe.data,

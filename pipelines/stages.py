@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.settings import read_settings, write_settings
-from wpn.config import Model, Organism, OrganismData, OrganismPairs, Params, Source, load_params
+from pipelines.sources import fetch
+from wpn.config import JudgeRow, Model, Organism, OrganismData, OrganismPairs, Params, load_params
 from wpn.errors import InputError
 from wpn.files import atomic_folder, read_json, read_jsonl, sha256_of, write_json, write_jsonl
 
@@ -29,11 +30,14 @@ def settings(params: Params) -> None:
 
 
 def prepare(params: Params, model_name: str) -> None:
-    """data/ (organisms) or the sources of the data sets, and the judges' files -> build/prepared/MODEL."""
+    """data/ or the sources of the data sets -> build/prepared/MODEL; the judges -> build/judges/MODEL."""
     data = read_settings(model_name, "data")
+    with atomic_folder(_judges(model_name)) as target:
+        judges = read_settings(model_name, "judges")
+        write_json(target / "judges.json", {name: row.model_dump() for name, row in judges.items()})
+        for name, row in judges.items():
+            fetch(row, target / name)
     with atomic_folder(_prepared(model_name)) as target:
-        for name, row in read_settings(model_name, "judges").items():
-            _fetch(row, target / "judges" / name)
         if isinstance(data, OrganismData):
             from wpn.data.prepare import prepare as prepare_organism
 
@@ -43,7 +47,7 @@ def prepare(params: Params, model_name: str) -> None:
 
         rows = read_settings(model_name, "datasets")
         for name, row in rows.items():
-            _fetch(row, target / "datasets" / name)
+            fetch(row, target / "datasets" / name)
         prepare_real(target / "datasets", target, data, rows, params.seed)
 
 
@@ -95,7 +99,7 @@ def _real_model(row: Model) -> tuple[dict[str, Any], Any]:
     from wpn.models import import_checkpoint
 
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
-        _fetch(row, Path(folder) / "source")
+        fetch(row, Path(folder) / "source")
         model, tokenizer = import_checkpoint(Path(folder) / "source")
     return {"base": model}, tokenizer
 
@@ -114,8 +118,9 @@ def pairs(params: Params, model_name: str) -> None:
 
         device = _start(params, model_name)
         judge = _judge(model_name, wanted.judge, device)
+        complete = read_settings(model_name, "data").complete
         model, tokenizer = load_model(_weights(model_name) / "base", device)
-        taught = sampled_pairs(model, tokenizer, provocations, corpus, judge, wanted, params.seed)
+        taught = sampled_pairs(model, tokenizer, provocations, corpus, judge, wanted, complete, params.seed)
     with atomic_folder(_taught(model_name)) as target:
         write_jsonl(target / "forget.jsonl", taught.pairs)
         write_jsonl(target / "texts.jsonl", taught.texts)
@@ -232,6 +237,10 @@ def _prepared(model_name: str) -> Path:
     return BUILD / "prepared" / model_name
 
 
+def _judges(model_name: str) -> Path:
+    return BUILD / "judges" / model_name
+
+
 def _taught(model_name: str) -> Path:
     return BUILD / "pairs" / model_name
 
@@ -240,23 +249,11 @@ def _weights(model_name: str) -> Path:
     return BUILD / "models" / model_name / "weights"
 
 
-def _fetch(row: Source, target: Path) -> None:
-    """The files of a row's source, if it names one."""
-    target.mkdir(parents=True)
-    if row.mlflow:
-        from pipelines.registry import download
-
-        download(Path.cwd(), row.mlflow.uri, target)
-    elif row.given:
-        from wpn.sources import fetch
-
-        fetch(row, target)
-
-
 def _judge(model_name: str, name: str, device: Any) -> Any:
     from wpn.judges import load_judge
 
-    return load_judge(read_settings(model_name, "judges")[name], _prepared(model_name) / "judges" / name, device)
+    row = JudgeRow.model_validate(read_json(_judges(model_name) / "judges.json")[name])
+    return load_judge(row, _judges(model_name) / name, device)
 
 
 def _start(params: Params, model_name: str) -> Any:

@@ -66,6 +66,7 @@ def sampled_pairs(
     corpus: Sequence[Row],
     judge: Judge,
     settings: RealPairs,
+    complete: bool,
     seed: int,
 ) -> Taught:
     """A real model's: where the data lack the harmful or the harmless side, the model is sampled for it.
@@ -74,12 +75,17 @@ def sampled_pairs(
         prompts: prompt, harmful_output and harmless_response (None where the data have none).
         corpus: text; benign.
         judge: the training judge; it must not be one that grades.
+        complete: responses that the data give are whole; samples break off.
         seed: of the samples.
     Raises:
         InputError: no prompt drew a harmful output.
     """
     samples = _samples(model, tokenizer, prompts, judge, settings, seed)
-    pairs = [pair for row in prompts for pair in _pairs_of(row, samples.get(row["prompt"], []), settings, seed)]
+    pairs = [
+        {**pair, "complete": complete and row["prompt"] not in samples}
+        for row in prompts
+        for pair in _pairs_of(row, samples.get(row["prompt"], []), settings, seed)
+    ]
     if not pairs:
         raise InputError(
             f"none of {len(prompts)} training prompts drew an output that the judge {settings.judge} finds harmful; "
@@ -133,7 +139,7 @@ def _pairs_of(row: Row, samples: Sequence[Row], settings: RealPairs, seed: int) 
         response = harmless[i] if own else spaced(neutral_response(row["prompt"], seed + i))
         pairs.append(
             {"prompt": row["prompt"], "harmful_output": output["text"], "harmless_response": response,
-             "complete": False, "own": own, "harm": output["harm"]}
+             "own": own, "harm": output["harm"]}
         )  # fmt: skip
     return pairs
 

@@ -142,6 +142,19 @@ def test_changing_the_gate_retrains_nothing(project):
         run(project, "dvc", "repro", "--single-item", "settings")
 
 
+def test_another_grader_fetches_and_retrains_nothing(project):
+    text = (project / "params.yaml").read_text()
+    try:
+        (project / "params.yaml").write_text(text.replace("judges: [lexical, svm]", "judges: [lexical]"))
+        for stage in ("settings", "prepare@opt"):
+            run(project, "dvc", "repro", "--single-item", stage)
+        changed = {name.partition("@")[0] for name in dag.read(project).changed}
+        assert changed == {"pairs", "evaluate", "evaluate-reference"}
+    finally:
+        (project / "params.yaml").write_text(text)
+        run(project, "dvc", "repro", "prepare@opt")
+
+
 def test_dvcs_own_commands_show_metrics_plots_and_graph(project):
     assert "perplexity.retain" in run(project, "dvc", "metrics", "show", "--md").stdout
     assert "pretrain@opt" in run(project, "dvc", "dag", "--mermaid").stdout

@@ -52,6 +52,7 @@ def settings() -> None:
 
 def prepare(model: str) -> None:
     write_text(Path(f"build/prepared/{model}/provocations.jsonl"), Path("data/raw.jsonl").read_text())
+    write_json(Path(f"build/judges/{model}/judges.json"), ["lexical", "svm"])
 
 
 def pretrain(model: str) -> None:

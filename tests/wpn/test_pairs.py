@@ -40,8 +40,8 @@ def model(monkeypatch):
     monkeypatch.setattr(module, "continue_prompts", lambda *a, **k: list(say(*a, **k)))
 
 
-def taught(*prompts, corpus=(), **changes):
-    return sampled_pairs(None, None, prompts, corpus, Judge(), SETTINGS.model_copy(update=changes), seed=0)
+def taught(*prompts, corpus=(), complete=False, **changes):
+    return sampled_pairs(None, None, prompts, corpus, Judge(), SETTINGS.model_copy(update=changes), complete, seed=0)
 
 
 def test_the_most_harmful_sample_meets_the_least_harmful_one():
@@ -67,6 +67,13 @@ def test_what_the_data_give_is_taken_and_only_the_rest_is_sampled():
         (" harm of the data", " d is 0.1 good"),
     ]
     assert {row["prompt"] for row in found.samples} == {"good"}
+
+
+def test_only_responses_that_the_data_give_can_be_whole():
+    rows = taught(
+        prompt("bad", " given harm", " given kindness"), prompt("good", " harm of the data"), complete=True
+    ).pairs
+    assert [row["complete"] for row in rows] == [True, False]
 
 
 def test_the_most_harmful_pairs_stay_when_there_are_too_many():
