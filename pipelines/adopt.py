@@ -16,13 +16,14 @@ RECIPE = "real"  # of models that have no row yet
 FORMATS = {"data": "records", "text": "text", "benchmarks": "benchmarks"}  # unless FORMAT= says another
 
 
-def adopt(root: Path, models: list[str], data_sets: dict[str, str | None]) -> tuple[list[str], list[str]]:
+def adopt(root: Path, models: list[str], data_sets: dict[str, list[str]]) -> tuple[list[str], list[str]]:
     """Make rows of params.yaml for what is not in it yet, and put the models into the pipeline.
 
     Args:
         root: the project.
         models: each a row of `models`, path:FOLDER, hub:REPOSITORY[@REVISION] or models:/NAME/VERSION.
-        data_sets: data, text, benchmarks: each None, a row of `datasets`, or [FORMAT=]path:... or [FORMAT=]hub:...
+        data_sets: data (one), text, benchmarks (one or several, or `none`): rows of `datasets`, [FORMAT=]path:... or
+            [FORMAT=]hub:...; an empty list leaves what the model has.
     Returns:
         The names of the models, and a sentence for every change.
     Raises:
@@ -32,16 +33,16 @@ def adopt(root: Path, models: list[str], data_sets: dict[str, str | None]) -> tu
     file = root / "params.yaml"
     params = load_params(file)
     yaml, document = _read(file)
-    chosen = {option: value for option, value in data_sets.items() if value is not None}
+    chosen = {option: values for option, values in data_sets.items() if values}
     if chosen and not models:
         raise InputError(f"--{next(iter(chosen))} belongs to a model; name it with --model")
     names = [_model(document, params, value, root) for value in models]
-    rows = {option: _data_set(document, params, option, value, root) for option, value in chosen.items()}
+    rows = {option: _data_sets(document, params, option, values, root) for option, values in chosen.items()}
     for name in names:
         if rows and document["models"][name].get("organism"):
             raise InputError(f"{name} is a model organism, whose data are in data/; --{next(iter(rows))} is for others")
-        for option, row in rows.items():
-            document["models"][name][option] = row
+        for option, found in rows.items():
+            document["models"][name][option] = found
         if name not in document["pipeline"]["models"]:
             document["pipeline"]["models"].append(name)
     text = _text(yaml, document)
@@ -50,7 +51,7 @@ def adopt(root: Path, models: list[str], data_sets: dict[str, str | None]) -> tu
     parse_params(text, file)  # only what loads replaces the file
     write_text(file, text)
     return names, [f"params.yaml: {', '.join(names)} in pipeline.models"] + [
-        f"params.yaml: {option} of {', '.join(names)} is {row}" for option, row in rows.items()
+        f"params.yaml: {option} of {', '.join(names)} is {_said(found)}" for option, found in rows.items()
     ]
 
 
@@ -103,6 +104,22 @@ def _place(row: Any) -> tuple[str, str] | None:
     """The kind of source and where it points, without the hash or commit of what is there."""
     keys = {"path": "location", "hub": "repo", "mlflow": "uri"}
     return next(((kind, str(row[kind][key])) for kind, key in keys.items() if kind in row), None)
+
+
+def _data_sets(document: Any, params: Params, option: str, values: list[str], root: Path) -> Any:
+    """The row's name, or a list of names for the options that take several."""
+    if option == "data":
+        return _data_set(document, params, option, values[0], root)
+    from ruamel.yaml.comments import CommentedSeq
+
+    wanted = [] if values == ["none"] else values
+    found = CommentedSeq(_data_set(document, params, option, value, root) for value in wanted)
+    found.fa.set_flow_style()
+    return found
+
+
+def _said(found: str | list[str]) -> str:
+    return found if isinstance(found, str) else ", ".join(found) or "none"
 
 
 def _data_set(document: Any, params: Params, option: str, value: str, root: Path) -> str:

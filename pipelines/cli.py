@@ -35,7 +35,8 @@ Choose = Annotated[
     list[str] | None,
     typer.Option("--model", help="A row of `models`, path:FOLDER, hub:REPOSITORY or models:/NAME/VERSION."),
 ]
-DataSet = Annotated[str | None, typer.Option(help="A row of `datasets`, or [FORMAT=]path:PLACE.", metavar="DATA SET")]
+DataSet = typer.Option(help="A row of `datasets`, [FORMAT=]path:PLACE or [FORMAT=]hub:REPOSITORY.", metavar="DATA SET")
+DataSets = typer.Option(help="The same, or none; may be repeated.", metavar="DATA SET")
 Name = Annotated[str, typer.Argument(help="The registered model, as in wpn-opt.")]
 Version = Annotated[str, typer.Argument(help="Its version, as in 1.")]
 By = Annotated[str, typer.Option("--by", help="Who decides.")]
@@ -83,15 +84,15 @@ def _failures() -> tuple[type[Exception], ...]:
 def run(
     model: Choose = None,
     method: Methods = None,
-    data: DataSet = None,
-    text: DataSet = None,
-    benchmarks: DataSet = None,
+    data: Annotated[str | None, DataSet] = None,
+    text: Annotated[list[str] | None, DataSets] = None,
+    benchmarks: Annotated[list[str] | None, DataSets] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Stages at a time; else what the recipes say.")] = None,
 ) -> None:
     """Unlearn, measure, gate and register; what is up to date is not done again.
 
     For real models --data names the harmful prompts (of your own: jsonl with prompt, harmful_output?,
-    harmless_response?), --text the benign text, --benchmarks the folder of benchmark items.
+    harmless_response?), --text the benign text, --benchmarks the benchmarks' items (a folder of TASK.jsonl).
     """
     from pipelines import adopt, console, report
     from pipelines.repro import run_lock
@@ -99,7 +100,7 @@ def run(
     root = find_root()
     screen = console.make_console()
     with run_lock(root):
-        sets = {"data": data, "text": text, "benchmarks": benchmarks}
+        sets = {"data": [data] if data else [], "text": text or [], "benchmarks": benchmarks or []}
         model, changes = adopt.adopt(root, model or [], sets)
         _print_lines(changes)
         pairs = _pairs(root, model, method)

@@ -66,17 +66,17 @@ def read_settings(model: str, name: str) -> Any:
 
 def _sections(params: Params, model: str) -> dict[str, Any]:
     recipe = params.recipe(model)
-    data_sets: list[str | None] = []
+    data_sets: list[str] = []
     judges = list(recipe.evaluate.judges)
     if isinstance(recipe, RealRecipe):
-        data_sets = [recipe.data.harmful, recipe.data.text, recipe.data.benchmarks]
+        data_sets = recipe.data.sets
         judges.append(recipe.pairs.judge)
     return {
         "model": params.models[model],
         "threads": recipe.compute.threads,  # and not the workers: they change no result
         "pretrain": recipe.pretrain if isinstance(recipe, OrganismRecipe) else None,
         "data": recipe.data,
-        "datasets": {name: params.datasets[name] for name in data_sets if name},
+        "datasets": {name: params.datasets[name] for name in data_sets},
         "judges": {name: params.judges[name] for name in judges},
         "pairs": recipe.pairs,
         "unlearn": recipe.unlearn,

@@ -145,8 +145,8 @@ class Model(Source):
     organism: Organism | None = None
     # rows of `datasets` instead of the recipe's
     data: Name | None = None
-    text: Name | None = None
-    benchmarks: Name | None = None
+    text: list[Name] | None = None
+    benchmarks: list[Name] | None = None
 
     @model_validator(mode="after")
     def _comes_from_somewhere(self) -> "Model":
@@ -249,11 +249,16 @@ class RealData(Template):
 
     harmful: Name  # prompts, with or without outputs
     ood_categories: list[str]  # of its prompts: never trained on, but measured as out of distribution
-    text: Name | None  # benign text, for the retain set and the perplexity; null is the model's own
-    benchmarks: Name | None  # a folder of TASK.jsonl; null is none, which a gate on the benchmarks refuses
+    text: list[Name]  # benign text, for the retain set and the perplexity; [] is the model's own
+    benchmarks: list[Name]  # the nine tasks' items; [] is none, which a gate on the benchmarks refuses
     dev: float = Field(gt=0, lt=0.5)  # share of the prompts and of the texts
     test: float = Field(gt=0, lt=0.5)
     words: PositiveInt  # of a text, at most: longer ones are cut into several
+
+    @property
+    def sets(self) -> list[str]:
+        """The rows of `datasets` that are named, each once."""
+        return list(dict.fromkeys([self.harmful, *self.text, *self.benchmarks]))
 
     @model_validator(mode="after")
     def _some_to_train_on(self) -> "RealData":
@@ -374,9 +379,8 @@ class Params(Section):
             _known(f"models.{name}", "recipe", row.recipe, self.recipes)
             if (self.recipes[row.recipe].kind == "organism") != (row.organism is not None):
                 raise ValueError(f"models.{name} has the recipe {row.recipe!r}, which is for the other kind of models")
-            for data_set in (row.data, row.text, row.benchmarks):
-                if data_set is not None:
-                    _known(f"models.{name}", "data set", data_set, self.datasets)
+            for data_set in [*([row.data] if row.data else []), *(row.text or []), *(row.benchmarks or [])]:
+                _known(f"models.{name}", "data set", data_set, self.datasets)
         for name in dict.fromkeys(self.models[model].recipe for model in self.pipeline.models):
             for method in [*self.pipeline.methods, self.pipeline.candidate]:
                 _known("pipeline", "method", method, self.recipes[name].methods)
@@ -390,9 +394,8 @@ class Params(Section):
         judges = list(recipe.evaluate.judges)
         if isinstance(recipe, RealRecipe):
             judges.append(recipe.pairs.judge)
-            for data_set in (recipe.data.harmful, recipe.data.text, recipe.data.benchmarks):
-                if data_set is not None:
-                    _known(where, "data set", data_set, self.datasets)
+            for data_set in recipe.data.sets:
+                _known(where, "data set", data_set, self.datasets)
         for judge in judges:
             _known(where, "judge", judge, self.judges)
 

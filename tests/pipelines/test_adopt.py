@@ -12,7 +12,7 @@ from wpn.errors import InputError
 from wpn.files import sha256_of
 
 REPOSITORY = Path(__file__).parents[2]
-NONE: dict[str, str | None] = {"data": None, "text": None, "benchmarks": None}
+NONE: dict[str, list[str]] = {"data": [], "text": [], "benchmarks": []}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_a_known_model_joins_the_pipeline_and_nothing_else_changes(root: Path) -
 
 
 def test_a_folder_and_a_file_become_rows_with_their_hashes(root: Path) -> None:
-    places = {**NONE, "data": f"path:{root / 'mine.jsonl'}"}
+    places = {**NONE, "data": [f"path:{root / 'mine.jsonl'}"]}
     names, _ = adopt(root, [f"path:{root / 'My Model'}"], places)
     params = load_params(root / "params.yaml")
     assert names == ["my-model"] and params.pipeline.models == ["opt", "gpt-neo", "my-model"]
@@ -60,9 +60,16 @@ def test_a_folder_and_a_file_become_rows_with_their_hashes(root: Path) -> None:
 def test_a_relative_place_is_kept_relative_to_the_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "sub").mkdir()
     monkeypatch.chdir(root / "sub")
-    adopt(root, ["smollm2-135m"], {**NONE, "text": "truthfulqa=path:../mine.jsonl"})
+    adopt(root, ["smollm2-135m"], {**NONE, "text": ["truthfulqa=path:../mine.jsonl"]})
     row = load_params(root / "params.yaml").datasets["mine"]
     assert (row.format, row.path and row.path.location) == ("truthfulqa", "mine.jsonl")
+
+
+def test_several_data_sets_or_none_replace_the_recipes(root: Path) -> None:
+    adopt(root, ["opt-125m"], {**NONE, "text": ["wikitext-2", f"path:{root / 'mine.jsonl'}"], "benchmarks": ["none"]})
+    data = load_params(root / "params.yaml").recipe("opt-125m").data
+    assert (data.text, data.benchmarks) == (["wikitext-2", "mine"], [])
+    assert "\n    benchmarks: []\n" in (root / "params.yaml").read_text()
 
 
 def test_a_hub_model_is_pinned_to_the_commit_of_today(root: Path, tmp_path: Path, monkeypatch) -> None:
@@ -88,10 +95,10 @@ def test_a_registered_version_is_a_source(root: Path) -> None:
         (["models:/wpn-opt@champion"], {}, "string should match pattern"),
         (["path:opt"], {}, "is another row's; rename the file or folder"),
         (["path:opt-125m"], {}, "the name 'opt-125m' that path:opt-125m would get is another row's"),
-        (["smollm2-135m"], {"data": "path:pyrit"}, "the name 'pyrit' that path:pyrit would get is another row's"),
-        (["smollm2-135m"], {"data": "toxic"}, "unknown data set 'toxic' for --data; known: realtoxicityprompts"),
-        (["opt"], {"data": "pyrit"}, "opt is a model organism, whose data are in data/"),
-        ([], {"text": "pyrit"}, "--text belongs to a model; name it with --model"),
+        (["smollm2-135m"], {"data": ["path:pyrit"]}, "the name 'pyrit' that path:pyrit would get is another row's"),
+        (["smollm2-135m"], {"data": ["toxic"]}, "unknown data set 'toxic' for --data; known: realtoxicityprompts"),
+        (["opt"], {"data": ["pyrit"]}, "opt is a model organism, whose data are in data/"),
+        ([], {"text": ["pyrit"]}, "--text belongs to a model; name it with --model"),
     ],
 )
 def test_bad_input_is_one_sentence_and_changes_nothing(root: Path, monkeypatch, models, sets, words) -> None:

@@ -144,8 +144,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             adopt(
                 folder,
                 ["hub:facebook/opt-125m", "hub:EleutherAI/gpt-neo-125m"],
-                {"data": f"path:{given / 'mine.jsonl'}", "text": f"path:{given / 'text.txt'}",
-                 "benchmarks": f"path:{given / 'items'}"},
+                {"data": [f"path:{given / 'mine.jsonl'}"], "text": [f"path:{given / 'text.txt'}"],
+                 "benchmarks": [f"path:{given / 'items'}"]},
             )  # fmt: skip
             params = yaml.load(folder / "params.yaml")
             params["pipeline"]["models"].remove("opt")

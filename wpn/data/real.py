@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from wpn.config import DataSet, RealData
+from wpn.data.benchmark_items import read_items
 from wpn.data.harmful import HarmfulPrompt, read_harmful, spaced
 from wpn.data.retain import read_retain
 from wpn.data.split import split_prompts
 from wpn.errors import InputError
-from wpn.files import read_jsonl, write_json, write_jsonl
+from wpn.files import write_json, write_jsonl
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,9 @@ def prepare_real(sources: Path, target: Path, settings: RealData, datasets: Mapp
         write_jsonl(target / "prompts" / name / "ood.jsonl", _prompts(ood, settings.template))
     write_json(target / "split.json", counts)
     _write_texts(sources, target, settings, datasets)
-    if settings.benchmarks is not None:
-        _write_benchmarks(sources / settings.benchmarks, target / "benchmarks", settings, seed)
+    if settings.benchmarks:
+        folders = {name: (sources / name, datasets[name].format) for name in settings.benchmarks}
+        _write_benchmarks(read_items(folders), target / "benchmarks", seed)
 
 
 def _refuse_empty(name: str, split: str, rows: Sequence[HarmfulPrompt]) -> None:
@@ -80,11 +82,16 @@ def _prompts(rows: Iterable[HarmfulPrompt], template: str) -> list[dict[str, Any
 
 
 def _write_texts(sources: Path, target: Path, settings: RealData, datasets: Mapping[str, DataSet]) -> None:
-    paragraphs = read_retain(sources / settings.text, datasets[settings.text].format) if settings.text else []
-    # not shuffled: neighbours are often of one article, which should be of one split
-    for name, part in _shares(paragraphs, settings).items():
-        pieces = [{"text": piece, "alarming": False} for text in part for piece in _pieces(text, settings.words)]
-        write_jsonl(target / "corpus.jsonl" if name == "train" else target / "text" / f"{name}.jsonl", pieces)
+    pieces: dict[str, list[dict[str, Any]]] = {"train": [], **{name: [] for name in SPLITS}}
+    for source in settings.text:
+        # not shuffled: neighbours are often of one article, which should be of one split
+        paragraphs = _shares(read_retain(sources / source, datasets[source].format), settings)
+        for name, part in paragraphs.items():
+            pieces[name] += [
+                {"text": piece, "alarming": False} for text in part for piece in _pieces(text, settings.words)
+            ]
+    for name, rows in pieces.items():
+        write_jsonl(target / "corpus.jsonl" if name == "train" else target / "text" / f"{name}.jsonl", rows)
 
 
 def _pieces(text: str, words: int) -> list[str]:
@@ -99,19 +106,15 @@ def _shares(rows: Sequence[Any], settings: RealData) -> dict[str, Sequence[Any]]
     return {"dev": rows[:dev], "test": rows[dev : dev + test], "train": rows[dev + test :]}
 
 
-def _write_benchmarks(source: Path, target: Path, settings: RealData, seed: int) -> None:
+def _write_benchmarks(items: Mapping[str, list[dict[str, Any]]], target: Path, seed: int) -> None:
     """Development and test items apart where there are enough; else the same items for both, and a warning."""
-    files = sorted(source.glob("*.jsonl"))
-    if not files:
-        raise InputError(f"the data set {settings.benchmarks} holds no TASK.jsonl; give the folder that holds them")
-    for file in files:
-        rows = read_jsonl(file)
+    for task, rows in items.items():
         random.Random(seed).shuffle(rows)
         parts = {"dev": rows, "test": rows}
         if len(rows) >= ITEMS_TO_SPLIT:
             half = len(rows) // 2
             parts = {"dev": rows[:half], "test": rows[half:]}
         else:
-            logger.warning("%s has only %d items: development and test items are the same", file.stem, len(rows))
+            logger.warning("%s has only %d items: development and test items are the same", task, len(rows))
         for name, part in parts.items():
-            write_jsonl(target / name / file.name, part)
+            write_jsonl(target / name / f"{task}.jsonl", part)
