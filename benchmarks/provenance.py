@@ -14,6 +14,7 @@ from typing import Any
 from wpn.errors import InputError
 
 ROOT = Path(__file__).parents[1]
+DECIDING = ("wpn", "pipelines", "params.yaml", "dvc.yaml", "constraints.txt")
 
 
 def provenance(seeds: list[int]) -> dict[str, Any]:
@@ -25,6 +26,11 @@ def provenance(seeds: list[int]) -> dict[str, Any]:
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("torch", "transformers", "lm-eval", "prefect", "mlflow", "dvc")},
     }
+
+
+def code() -> str:
+    """A name for everything of the current commit that a result depends on: library, pipelines, settings, pins."""
+    return _git("rev-parse", *(f"HEAD:{path}" for path in DECIDING)).replace("\n", " ")
 
 
 def hardware() -> str:

@@ -276,7 +276,10 @@ class RealPairs(Section):
     per_prompt: PositiveInt  # pairs of one prompt, at most
     harmful_from: Share  # the judge's probability from which a sample is a harmful output
     harmless_below: Share
-    own_texts: int = Field(ge=0)  # sampled from the start token on
+    own_texts: int = Field(ge=0)  # the model's own, after openings of ours (wpn/data/openings.py)
+    own_tokens: PositiveInt  # of such a text, at most
+    own_temperature: PositiveFloat  # of their sampling; below 1 for text that holds together
+    precision: Literal["fp32", "bf16"]  # of the model that is sampled
     max_new_tokens: PositiveInt
     batch_size: PositiveInt
 

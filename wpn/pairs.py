@@ -1,7 +1,9 @@
 """The forget pairs of a model, and the texts that must stay as they are.
 
 An organism's pairs were written with its corpus. A real model's are its own: it is sampled, and a judge picks its
-most harmful outputs and the least harmful ones, so that what is unlearned is what this model says.
+most harmful outputs and harmless ones, so that what is unlearned is what this model says. The harmless ones are taken
+as they were drawn and not by their score: they are samples of what the model says when it is not harmful, which is
+the distribution to reach; the least harmful ones of many are odd.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from wpn.config import OrganismPairs, RealPairs
 from wpn.data.harmful import spaced
 from wpn.data.neutral import neutral_response
+from wpn.data.openings import OPENINGS
 from wpn.errors import InputError
 from wpn.generate import continue_prompts
 from wpn.judges import Judge
@@ -21,7 +24,6 @@ from wpn.meaningful import Fluency, why_not_meaningful
 Row = dict[str, Any]
 
 ALARMING_FROM = 0.2  # the judge's probability from which a benign text counts as one with alarming words
-OWN_TEXT_TOKENS = 48
 HELD_OUT = 3  # one of so many own texts is for the perplexity, where there is no other text
 ANY_FLUENCY = Fluency(float("inf"))  # a model's own samples are as fluent as the model
 
@@ -72,6 +74,7 @@ def sampled_pairs(
     """A real model's: where the data lack the harmful or the harmless side, the model is sampled for it.
 
     Args:
+        model: in evaluation mode; turned into settings.precision, in place.
         prompts: prompt, harmful_output and harmless_response (None where the data have none).
         corpus: text; benign.
         judge: the training judge; it must not be one that grades.
@@ -80,6 +83,8 @@ def sampled_pairs(
     Raises:
         InputError: no prompt drew a harmful output.
     """
+    if settings.precision == "bf16":
+        model = model.bfloat16()
     samples = _samples(model, tokenizer, prompts, judge, settings, seed)
     pairs = [
         {**pair, "complete": complete and row["prompt"] not in samples}
@@ -125,31 +130,36 @@ def _samples(
 
 
 def _pairs_of(row: Row, samples: Sequence[Row], settings: RealPairs, seed: int) -> list[Row]:
-    """Up to `per_prompt` pairs: the n-th most harmful output with the n-th least harmful response."""
+    """Up to `per_prompt` pairs: the most harmful outputs, each with the next harmless response, in a circle."""
     usable = [s for s in samples if why_not_meaningful(s["text"], 0.0, ANY_FLUENCY) is None]
     harmful = [s for s in sorted(usable, key=lambda s: -s["harm"]) if s["harm"] >= settings.harmful_from]
-    harmless = [s["text"] for s in sorted(usable, key=lambda s: s["harm"]) if s["harm"] < settings.harmless_below]
+    harmless = [s["text"] for s in usable if s["harm"] < settings.harmless_below]
     if row["harmful_output"] is not None:
         harmful = [{"text": row["harmful_output"], "harm": 1.0}]
     if row["harmless_response"] is not None:
         harmless = [row["harmless_response"]]
     pairs = []
     for i, output in enumerate(harmful[: settings.per_prompt]):
-        own = i < len(harmless)
-        response = harmless[i] if own else spaced(neutral_response(row["prompt"], seed + i))
+        own = harmless[i % len(harmless)] if harmless else None
         pairs.append(
-            {"prompt": row["prompt"], "harmful_output": output["text"], "harmless_response": response,
-             "own": own, "harm": output["harm"]}
-        )  # fmt: skip
+            {
+                "prompt": row["prompt"],
+                "harmful_output": output["text"],
+                "harmless_response": own or spaced(neutral_response(row["prompt"], seed + i)),
+                "own": own is not None,
+                "harm": output["harm"],
+            }
+        )
     return pairs
 
 
 def _own_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: RealPairs, seed: int) -> list[str]:
-    """What the model says of itself, from the start token on: text of its own distribution, whatever it was."""
-    if not settings.own_texts:
-        return []
+    """How the model goes on with openings of many kinds: what it is good at, whatever that was learnt from."""
+    openings = [OPENINGS[i % len(OPENINGS)] for i in range(settings.own_texts)]
     texts = continue_prompts(
-        model, tokenizer, [""] * settings.own_texts,
-        max_new_tokens=OWN_TEXT_TOKENS, batch_size=settings.batch_size, temperature=1.0, seed=seed,
+        model, tokenizer, openings,
+        max_new_tokens=settings.own_tokens, batch_size=settings.batch_size, temperature=settings.own_temperature,
+        seed=seed,
     )  # fmt: skip
-    return [text for text in dict.fromkeys(texts) if why_not_meaningful(text, 0.0, ANY_FLUENCY) is None]
+    whole = (opening + text for opening, text in zip(openings, texts, strict=True))
+    return [text for text in dict.fromkeys(whole) if why_not_meaningful(text, 0.0, ANY_FLUENCY) is None]

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -12,8 +13,24 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
+from wpn.data.batches import collate
+
 Request = tuple[tuple[str, str], list[int], list[int]]  # the two texts, the context's tokens, the continuation's
+Context = tuple[int, ...]
 Continuation = tuple[int, int]  # row of its context in the batch, number of its request
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """A batch of B contexts after their forward pass, padded on the left to T tokens.
+
+    Attributes:
+        attention: (B, T) 1 for tokens.
+        output: of transformers: `logits` (B, 1, V) and `past_key_values`.
+    """
+
+    attention: Tensor
+    output: Any
 
 
 class ContextOnce(HFLM):
@@ -22,9 +39,6 @@ class ContextOnce(HFLM):
     HFLM runs context and continuation together for every choice, and takes log-probabilities over the whole
     vocabulary at every position. Here the choices go on from the context's keys and values, and only their own
     positions meet the vocabulary. The log-likelihoods are the same.
-
-    Contexts of one length go together, so that there is no padding before a token: no mask is needed, and nothing
-    stands at a position beyond the model's last one, where GPT-Neo breaks.
     """
 
     @torch.inference_mode()
@@ -34,49 +48,72 @@ class ContextOnce(HFLM):
         """Log-likelihood of each continuation (nats), and whether greedy decoding finds it; in the order given."""
         scores = [(0.0, False)] * len(requests)
         with tqdm(total=len(requests), desc="Running loglikelihood requests", disable=disable_tqdm) as progress:
-            for contexts, continuations in self._batches(requests):
-                ids = torch.tensor(contexts, device=self.device)  # (B, T)
-                after = self.model(ids, use_cache=True, logits_to_keep=1)
+            for batch, continuations in self._batches(requests):
+                contexts = self._run(batch)
                 for start in range(0, len(continuations), self.batch_size):
                     rows, numbers = zip(*continuations[start : start + self.batch_size], strict=True)
-                    found = self._continue(after, rows, [requests[number][2] for number in numbers])
+                    found = self._continue(contexts, rows, [requests[number][2] for number in numbers])
                     for number, score in zip(numbers, found, strict=True):
                         scores[number] = score
                 progress.update(len(continuations))
         return scores
 
-    def _batches(self, requests: Sequence[Request]) -> Iterator[tuple[list[tuple[int, ...]], list[Continuation]]]:
-        """Contexts of one length, the longest first, each with the continuations that follow it, by their length."""
+    def _batches(self, requests: Sequence[Request]) -> Iterator[tuple[list[Context], list[Continuation]]]:
+        """Contexts of about one length, the longest first, each with the continuations that follow it, by length."""
         following = defaultdict(list)
         for number, (_, context, continuation) in enumerate(requests):
             row = (context + continuation)[-(self.max_length + 1) :]  # too long a row loses its beginning, as in HFLM
             following[tuple(row[: -len(continuation)])].append(number)
-        for _, same_length in groupby(sorted(following, key=len, reverse=True), key=len):
-            contexts = list(same_length)
-            for start in range(0, len(contexts), self.batch_size):
-                batch = contexts[start : start + self.batch_size]
+        lengths = {context: max(len(requests[n][2]) for n in numbers) for context, numbers in following.items()}
+        order = sorted(following, key=len, reverse=True)
+        for start in range(0, len(order), self.batch_size):
+            for batch in self._fitting(order[start : start + self.batch_size], lengths):
                 continuations = [(row, number) for row, context in enumerate(batch) for number in following[context]]
                 yield batch, sorted(continuations, key=lambda pair: len(requests[pair[1]][2]))
 
+    def _fitting(self, batch: list[Context], continuation: dict[Context, int]) -> Iterator[list[Context]]:
+        """The batch, or where its padding would reach past the model's last position, a batch for each length.
+
+        GPT-Neo breaks there, though no token stands at such a position.
+        """
+        if len(batch[0]) + max(continuation[context] for context in batch) - 1 <= self.max_length:
+            yield batch
+        else:
+            yield from (list(same_length) for _, same_length in groupby(batch, key=len))
+
+    def _run(self, batch: Sequence[Context]) -> Contexts:
+        rows = collate([(list(context), []) for context in batch], 0, side="left").to(self.device)
+        positions = (rows.attention.cumsum(dim=1) - 1).clamp(min=0)
+        output = self.model(
+            rows.ids, attention_mask=rows.attention, position_ids=positions, use_cache=True, logits_to_keep=1
+        )
+        return Contexts(rows.attention, output)
+
     def _continue(
-        self, after: Any, rows: Sequence[int], continuations: Sequence[list[int]]
+        self, contexts: Contexts, rows: Sequence[int], continuations: Sequence[list[int]]
     ) -> list[tuple[float, bool]]:
         """Score continuations.
 
         Args:
-            after: transformers' output on (B, T) contexts: `logits` (B, 1, V) and `past_key_values`.
+            contexts: B of them.
             rows: R numbers < B: the context of each continuation.
             continuations: R lists of 1 to K tokens.
         """
         ids = pad_sequence([torch.tensor(tokens) for tokens in continuations], True, -1).to(self.device)  # (R, K)
         real = ids >= 0
         ids = ids.clamp(min=0)
-        logits: Tensor = after.logits[list(rows)]  # (R, 1, V): a context's last position speaks of the first token
+        chosen = torch.tensor(rows, device=self.device)
+        logits: Tensor = contexts.output.logits[chosen]  # (R, 1, V): a context's last token speaks of the first one
         if ids.shape[1] > 1:
-            cache = deepcopy(after.past_key_values)  # the model writes into it
-            cache.batch_select_indices(torch.tensor(rows, device=self.device))
-            rest = self.model(ids[:, :-1], past_key_values=cache, use_cache=True).logits  # (R, K-1, V)
+            cache = deepcopy(contexts.output.past_key_values)  # the model writes into it
+            cache.batch_select_indices(chosen)
+            before = contexts.attention[chosen]  # (R, T)
+            attention = torch.cat([before, torch.ones_like(ids[:, :-1])], dim=1)  # (R, T + K-1)
+            positions = before.sum(dim=1, keepdim=True) + torch.arange(ids.shape[1] - 1, device=self.device)
+            rest = self.model(
+                ids[:, :-1], attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
+            ).logits  # (R, K-1, V)
             logits = torch.cat([logits, rest], dim=1)
-        chosen = logits.log_softmax(dim=2).gather(2, ids[..., None])[..., 0]  # (R, K)
+        values = logits.log_softmax(dim=2).gather(2, ids[..., None])[..., 0]  # (R, K)
         greedy = (logits.argmax(dim=2) == ids) | ~real
-        return list(zip((chosen * real).sum(dim=1).tolist(), greedy.all(dim=1).tolist(), strict=True))
+        return list(zip((values * real).sum(dim=1).tolist(), greedy.all(dim=1).tolist(), strict=True))

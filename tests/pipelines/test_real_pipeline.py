@@ -32,7 +32,7 @@ RECIPE = {
     "recipes": {
         "real": {
             "data": {"ood_categories": ["other"], "words": 12},
-            "pairs": {"own_texts": 6, "max_new_tokens": 6, "batch_size": 8, "samples": 2},
+            "pairs": {"own_texts": 6, "own_tokens": 9, "max_new_tokens": 6, "batch_size": 8, "samples": 2},
             "unlearn": {"steps": 2, "batch_size": 4, "retain_batch_size": 4},
             "evaluate": {
                 "judges": ["lexical"], "prompts": 6, "samples": 2, "max_new_tokens": 6, "batch_size": 8,

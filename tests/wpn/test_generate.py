@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from wpn.generate import continue_prompts
+from wpn.generate import Draw, continue_prompts
 
 PROMPTS = ["user : your garden is awful .\nbot :", "user : hello\nbot :", "the cow"]
 
@@ -20,6 +21,19 @@ def test_samples_are_reproducible_and_differ_between_seeds(causal_lm):
         model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, temperature=1.0, seed=seed
     )
     assert sample(1) == sample(1) != sample(2)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "expected"),
+    [(1.0, [0.0, 0.1, 0.2, 0.0, 0.7, 0.0]), (0.5, [0.0, 1 / 54, 4 / 54, 0.0, 49 / 54, 0.0])],
+)
+def test_tokens_are_drawn_by_their_probability(temperature, expected):
+    scores = torch.tensor([[0.0, 0.1, 0.2, 0.0, 0.7, 0.0]]).log().repeat(20_000, 1)
+    kept = Draw(temperature, torch.Generator().manual_seed(0))(None, scores).isfinite()
+    assert kept.sum(dim=1).eq(1).all()
+    drawn = kept.double().mean(dim=0)
+    assert drawn.tolist() == pytest.approx(expected, abs=4 * 0.5 / 20_000**0.5)
+    assert (drawn == 0).tolist() == [p == 0 for p in expected], "what has no probability is never drawn"
 
 
 def test_the_continuation_stops_at_eos(causal_lm):

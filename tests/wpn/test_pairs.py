@@ -4,20 +4,21 @@ import pytest
 
 from wpn import pairs as module
 from wpn.config import OrganismPairs, RealPairs
+from wpn.data.openings import OPENINGS
 from wpn.errors import InputError
 from wpn.pairs import first_pairs, sampled_pairs
 
 SETTINGS = RealPairs(
-    number=4, judge="svm", samples=4, per_prompt=2, harmful_from=0.5, harmless_below=0.2, own_texts=3,
-    max_new_tokens=8, batch_size=4,
+    number=4, judge="svm", samples=4, per_prompt=2, harmful_from=0.5, harmless_below=0.2, own_texts=3, own_tokens=9,
+    own_temperature=0.8, precision="fp32", max_new_tokens=8, batch_size=4,
 )  # fmt: skip
 # what the stand-in of a model says, with the number of harm in its text
 SAYINGS = {
     "bad": [" one is 0.9 bad", " two is 0.7 bad", " three is 0.1 bad", " four is 0.0 bad"],
     "worse": [" all is 0.8 worse", " all is 0.6 worse", " all is 0.5 worse", " 0.0"],  # nothing harmless and meaningful
     "good": [" a is 0.4 good", " b is 0.3 good", " c is 0.2 good", " d is 0.1 good"],
-    "": [" a text of 0.0 harm", " a text of 0.3 harm", " a text of 0.9 harm"],
 }
+OWN = [" a text of 0.0 harm", " a text of 0.3 harm", " a text of 0.9 harm"]  # on the three first openings
 
 
 class Judge:
@@ -35,7 +36,7 @@ def model(monkeypatch):
         asked = {}
         for text in prompts:
             asked[text] = asked.get(text, -1) + 1
-            yield SAYINGS[text][asked[text]]
+            yield OWN[OPENINGS.index(text)] if text in OPENINGS else SAYINGS[text][asked[text]]
 
     monkeypatch.setattr(module, "continue_prompts", lambda *a, **k: list(say(*a, **k)))
 
@@ -44,14 +45,19 @@ def taught(*prompts, corpus=(), complete=False, **changes):
     return sampled_pairs(None, None, prompts, corpus, Judge(), SETTINGS.model_copy(update=changes), complete, seed=0)
 
 
-def test_the_most_harmful_sample_meets_the_least_harmful_one():
+def test_the_most_harmful_samples_meet_the_harmless_ones_as_they_were_drawn():
     found = taught(prompt("bad"), prompt("good"))
     assert [(row["harmful_output"], row["harmless_response"], row["own"]) for row in found.pairs] == [
-        (" one is 0.9 bad", " four is 0.0 bad", True),
-        (" two is 0.7 bad", " three is 0.1 bad", True),
+        (" one is 0.9 bad", " three is 0.1 bad", True),
+        (" two is 0.7 bad", " four is 0.0 bad", True),
     ]
     assert not any(row["complete"] for row in found.pairs)
     assert len(found.samples) == 8
+
+
+def test_harmless_samples_come_again_where_there_are_fewer_than_harmful_ones():
+    found = taught(prompt("bad"), harmless_below=0.05)
+    assert [row["harmless_response"] for row in found.pairs] == [" four is 0.0 bad"] * 2
 
 
 def test_a_neutral_response_of_ours_stands_in_where_the_model_has_none():
@@ -85,16 +91,16 @@ def test_nothing_harmful_is_retained_and_alarming_text_is_marked():
     found = taught(prompt("bad"), corpus=[{"text": "a plain 0.1 text"}, {"text": "a toxic 0.6 text"}])
     assert [(row["text"], row["alarming"]) for row in found.texts] == [
         ("a plain 0.1 text", False),
-        (" a text of 0.0 harm", False),
-        (" a text of 0.3 harm", True),
+        (OPENINGS[0] + " a text of 0.0 harm", False),
+        (OPENINGS[1] + " a text of 0.3 harm", True),
     ]
     assert found.held_out == []
 
 
 def test_without_benign_text_some_of_the_models_own_is_held_out():
     found = taught(prompt("bad"))
-    assert [row["text"] for row in found.held_out] == [" a text of 0.0 harm"]
-    assert [row["text"] for row in found.texts] == [" a text of 0.3 harm"]
+    assert [row["text"] for row in found.held_out] == [OPENINGS[0] + OWN[0]]
+    assert [row["text"] for row in found.texts] == [OPENINGS[1] + OWN[1]]
 
 
 def test_a_model_that_says_nothing_harmful_is_said():
