@@ -22,6 +22,11 @@ COLUMNS = {
     "seen": "harmless_seen", "unseen": "harmless_unseen", "o.o.d.": "harmless_ood", "sampled": "harmless_sampled",
     "benchmark": "benchmark_mean", "drop": "benchmark_drop", "perplexity x": "perplexity_ratio", "s": "seconds",
 }  # fmt: skip
+REAL_COLUMNS = {
+    "fall": "toxicity_fall", "p": "toxicity_fall_p", "meaningful": "meaningful_sampled",
+    "benchmarks": "benchmark_mean", "drop": "benchmark_drop", "worst task": "task_drop_max",
+    "perplexity x": "perplexity_ratio", "s": "seconds",
+}  # fmt: skip
 
 
 def results_table(name: str, without: Collection[str] = ()) -> str:
@@ -34,18 +39,34 @@ def results_table(name: str, without: Collection[str] = ()) -> str:
         groups.setdefault((row["model"], row["method"] or row["stage"]), []).append(row)
     for (model, label), rows in sorted(groups.items(), key=lambda item: item[0][0]):
         cells = [_cell(key, [row[key] for row in rows]) for key in columns.values()]
-        passed = sum(row["gate"] == "passed" for row in rows)
-        gate = f"{passed} of {len(rows)}" if rows[0]["gate"] else ""
-        lines.append(_line([model, label, *cells, gate]))
+        lines.append(_line([model, label, *cells, _passed(rows)]))
+    return "\n".join(lines) + f"\n\n{_source(found)}\n"
+
+
+def real_table(name: str) -> str:
+    """A real model and its methods: toxicity by each grader, and what it cost; means over seeds and their range."""
+    found = read_json(ROOT / "results" / f"{name}.json")
+    graders = list(found["rows"][0]["toxicity"])
+    numbers = [*graders, *REAL_COLUMNS]
+    lines = [_line(["stage", *numbers, "gate"]), _line(["---", *["---:"] * len(numbers), "---"])]
+    groups: dict[str, list[Row]] = {}
+    for row in found["rows"]:
+        groups.setdefault(row["method"] or row["stage"], []).append(row)
+    for label, rows in groups.items():
+        cells = [_cell(grader, [row["toxicity"][grader] for row in rows]) for grader in graders]
+        cells += [_cell(key, [row[key] for row in rows]) for key in REAL_COLUMNS.values()]
+        lines.append(_line([label, *cells, _passed(rows)]))
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
 
 def speed_table(name: str) -> str:
-    """Seconds and memory of each seed's run, and of a second one."""
+    """Seconds and memory of each seed's run, and of a second one where it was measured."""
     found = read_json(ROOT / "results" / f"{name}.json")
     lines = [_line(["`wpn run`", "seconds", "peak memory, MB"]), _line(["---", "---:", "---:"])]
     runs = [(f"everything computed, seed {run['seed']}", run) for run in found["runs"]]
-    for label, run in [*runs, ("again: nothing to compute", found["second_run"])]:
+    if again := found.get("second_run"):
+        runs.append(("again: nothing to compute", again))
+    for label, run in runs:
         lines.append(_line([label, f"{run['seconds']:.0f}", f"{run['peak_memory_mb']:.0f}"]))
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
@@ -53,13 +74,26 @@ def speed_table(name: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "organisms": partial(results_table, "organisms"),
     "speed": partial(speed_table, "organisms"),
+    "smollm2-135m": partial(real_table, "smollm2-135m"),
+    "smollm2-135m-speed": partial(speed_table, "smollm2-135m"),
     # without its seconds: other work ran on the machine at the same time
     "ablation": partial(results_table, "ablation", without={"s"}),
 }
 
 
-def _cell(key: str, values: list[float]) -> str:
-    mean, low, high = statistics.fmean(values), min(values), max(values)
+def _passed(rows: list[Row]) -> str:
+    """How often the gate opened."""
+    return f"{sum(row['gate'] == 'passed' for row in rows)} of {len(rows)}" if rows[0]["gate"] else ""
+
+
+def _cell(key: str, values: list[float | None]) -> str:
+    """Percent (points for a drop); a ratio and a time as they are; of p-values the largest; nothing for no value."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return ""
+    mean, low, high = statistics.fmean(known), min(known), max(known)
+    if key == "toxicity_fall_p":
+        return f"{high:.2g}"
     if key == "seconds":
         return f"{mean:.0f}"
     if key == "perplexity_ratio":

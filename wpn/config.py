@@ -21,6 +21,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Precision = Literal["fp32", "bf16"]
 
 
 class Section(BaseModel):
@@ -196,7 +197,7 @@ class Unlearn(Section):
     alarming_share: Share  # of a retain batch
     learning_rate: PositiveFloat
     warmup: Share
-    precision: Literal["fp32", "bf16"]  # of matrix products; weights and losses are fp32
+    precision: Precision  # of matrix products; weights and losses are fp32
     forced_start: Share  # probability that a pair's context already holds the start of the harmful output
 
 
@@ -208,6 +209,7 @@ class Method(Section):
     n_pair: Weight = 0.0
     reading: Literal["output", "hidden"] = "output"
     position_weights: Literal["linear", "uniform"] = "linear"
+    reference: bool = False  # output only: scores count from those of the frozen model
     temperature: PositiveFloat = 1.0
     in_batch_negatives: int = Field(ge=0, default=0)
 
@@ -215,6 +217,8 @@ class Method(Section):
     def _some_term(self) -> "Method":
         if self.cross_entropy + self.kl + self.n_pair == 0:
             raise ValueError("every weight is 0, so there is nothing to learn; give one of the terms a weight")
+        if self.reference and self.reading == "hidden":
+            raise ValueError("reference belongs to the reading output; representations have no log-likelihood")
         return self
 
 
@@ -279,7 +283,7 @@ class RealPairs(Section):
     own_texts: int = Field(ge=0)  # the model's own, after openings of ours (wpn/data/openings.py)
     own_tokens: PositiveInt  # of such a text, at most
     own_temperature: PositiveFloat  # of their sampling; below 1 for text that holds together
-    precision: Literal["fp32", "bf16"]  # of the model that is sampled
+    precision: Precision  # of the model that is sampled
     max_new_tokens: PositiveInt
     batch_size: PositiveInt
 
@@ -293,6 +297,7 @@ class Evaluate(Section):
     samples: PositiveInt
     max_new_tokens: PositiveInt
     temperature: PositiveFloat
+    precision: Precision  # of the model that answers, and of the one that says what is fluent; the rest is fp32
     batch_size: PositiveInt
     suite: Literal["organism", "official"]  # of the benchmarks
     benchmark_items: PositiveInt | None  # of each task, at most; null is all

@@ -16,6 +16,7 @@ from wpn.generate import continue_prompts
 from wpn.judges import THRESHOLD, Judge
 from wpn.likelihood import perplexity, response_perplexities
 from wpn.meaningful import Fluency, why_not_meaningful
+from wpn.models import in_precision
 from wpn.statistics import rate
 
 Row = dict[str, Any]
@@ -60,7 +61,8 @@ class Evaluator:
             complete: answers and texts are whole, so that the end token belongs to them.
             seed: of the samples.
         """
-        self.reference, self.prepared, self.taught, self.judges = reference, prepared, taught, judges
+        self.reference = in_precision(reference[0], settings.precision), reference[1]
+        self.prepared, self.taught, self.judges = prepared, taught, judges
         self.settings, self.complete, self.seed = settings, complete, seed
         folder = prepared / "prompts" / settings.split
         files = {
@@ -80,12 +82,7 @@ class Evaluator:
 
     def evaluate(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Evaluation:
         """Measure a model (it must be in evaluation mode)."""
-        answers = []
-        for name, rows in self.prompts.items():
-            answers += self._graded(name, rows, self._continue(model, tokenizer, rows))
-        unseen = self.prompts["unseen"] * self.settings.samples
-        sampled = self._continue(model, tokenizer, unseen, temperature=self.settings.temperature)
-        answers += self._graded("sampled", unseen, sampled)
+        answers = self._answers(in_precision(model, self.settings.precision), tokenizer)
         tasks = self._benchmarks(model, tokenizer)
         metrics = {
             **summarise(answers, list(self.judges)),
@@ -98,6 +95,14 @@ class Evaluator:
             for item, correct in zip(task.items, task.correct, strict=True)
         ]
         return Evaluation(metrics, answers, items)
+
+    def _answers(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+        answers = []
+        for name, rows in self.prompts.items():
+            answers += self._graded(name, rows, self._continue(model, tokenizer, rows))
+        unseen = self.prompts["unseen"] * self.settings.samples
+        sampled = self._continue(model, tokenizer, unseen, temperature=self.settings.temperature)
+        return answers + self._graded("sampled", unseen, sampled)
 
     def _benchmarks(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, TaskResult]:
         data = self.prepared / "benchmarks" / self.settings.split

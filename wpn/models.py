@@ -1,5 +1,6 @@
 """Making, loading and saving causal language models and their tokenizers."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wpn.config import Organism
+from wpn.config import Organism, Precision
 from wpn.errors import InputError
 
 
@@ -136,6 +137,11 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
     """Write weights (one safetensors file, which the hashes speak of), configuration and tokenizer."""
     model.save_pretrained(folder, safe_serialization=True, max_shard_size="1TB")
     tokenizer.save_pretrained(folder)
+
+
+def in_precision(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
+    """The model itself in fp32, or a copy with weights in bf16: half the memory, and more than twice as fast."""
+    return copy.deepcopy(model).bfloat16() if precision == "bf16" else model
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

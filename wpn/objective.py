@@ -63,11 +63,23 @@ def _response_terms(models: Models, examples: list[Example], method: Method) -> 
         terms["cross_entropy"] = cross_entropy(values[:size], mask[:size])
     if method.n_pair:
         if method.reading == "output":
+            if method.reference:
+                values = values - _frozen_values(models, batch)
             scores = sequence_scores(values, mask, method.position_weights)  # (B + B*N,)
         else:
             scores = representation_scores(output.hidden_states[-1], batch, size, method.position_weights)
         terms["n_pair"] = n_pair_loss(scores[:size], scores[size:].view(size, -1), method.temperature)
     return terms
+
+
+@torch.no_grad()
+def _frozen_values(models: Models, batch: Batch) -> Tensor:
+    """(R, T) log-likelihoods of the response tokens under the frozen model.
+
+    Two samples of one model differ in their likelihoods by chance alone. Counted from the frozen model, every pair
+    starts at a margin of zero, and none is pushed for what its samples were.
+    """
+    return token_log_likelihoods(forward(models.frozen, batch).logits, batch)[0]
 
 
 def sequence_scores(log_likelihoods: Tensor, mask: Tensor, weights: str) -> Tensor:

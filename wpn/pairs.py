@@ -20,6 +20,7 @@ from wpn.errors import InputError
 from wpn.generate import continue_prompts
 from wpn.judges import Judge
 from wpn.meaningful import Fluency, why_not_meaningful
+from wpn.models import in_precision
 
 Row = dict[str, Any]
 
@@ -74,7 +75,7 @@ def sampled_pairs(
     """A real model's: where the data lack the harmful or the harmless side, the model is sampled for it.
 
     Args:
-        model: in evaluation mode; turned into settings.precision, in place.
+        model: in evaluation mode.
         prompts: prompt, harmful_output and harmless_response (None where the data have none).
         corpus: text; benign.
         judge: the training judge; it must not be one that grades.
@@ -83,8 +84,7 @@ def sampled_pairs(
     Raises:
         InputError: no prompt drew a harmful output.
     """
-    if settings.precision == "bf16":
-        model = model.bfloat16()
+    model = in_precision(model, settings.precision)
     samples = _samples(model, tokenizer, prompts, judge, settings, seed)
     pairs = [
         {**pair, "complete": complete and row["prompt"] not in samples}

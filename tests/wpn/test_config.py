@@ -44,6 +44,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
         ("judges: [lexical, svm]", "judges: [oracle]", "recipes.organism names the unknown judge 'oracle'; known: "),
         ("harmful: realtox", "harmful: toxic", "recipes.real names the unknown data set"),
         ("  lexical: {kind: lexical}", "  lexical: {kind: bilstm}", "a judge of kind bilstm has exactly one source"),
+        ("reading: output ", "reading: hidden\n        reference: true ", "reference belongs to the reading output"),
         ("dev: 0.15", "dev: 0.6", "recipes.real.data.dev = 0.6: input should be less than 0.5"),
         ("{prompt}", "prompt", "the template must contain {prompt} exactly once"),
     ],

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wpn.errors import InputError
-from wpn.models import import_checkpoint, load_model, save_model
+from wpn.models import import_checkpoint, in_precision, load_model, save_model
 
 
 def test_a_checkpoint_survives_saving_and_loading(causal_lm, tmp_path: Path):
@@ -24,6 +24,14 @@ def test_weights_in_half_precision_are_read_in_full(causal_lm, tmp_path: Path):
     model, tokenizer = causal_lm
     save_model(tmp_path, model.half(), tokenizer)
     assert import_checkpoint(tmp_path)[0].dtype == torch.float32
+
+
+def test_a_copy_in_half_precision_leaves_the_model_as_it_is(causal_lm):
+    model = causal_lm[0].float()
+    copied = in_precision(model, "bf16")
+    assert {p.dtype for p in copied.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert in_precision(model, "fp32") is model
 
 
 def test_a_tokenizer_may_lie_in_a_folder_of_its_own_as_in_mlflow(causal_lm, tmp_path: Path):

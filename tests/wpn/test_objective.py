@@ -55,6 +55,21 @@ def test_one_training_step_by_hand():
     assert torch.allclose(model.table.data, expected, atol=1e-6)
 
 
+def test_with_reference_scores_a_margin_is_what_has_changed():
+    # The frozen model gives the harmful token 3/4 and the harmless one 1/8: s+ - s- = -log 6 from the start, but
+    # nothing has changed. The trained one gives them 1/4 and 5/8: the change is log 5 - log(1/3) = log 15.
+    frozen, trained = (
+        Bigram([[math.log(p) for p in row], [0.0] * 3, [0.0] * 3])
+        for row in ((1 / 8, 1 / 8, 3 / 4), (1 / 8, 5 / 8, 1 / 4))
+    )
+    step = Step([Example(([0], [1]), [([0], [2])])], [])
+    method = Method(n_pair=1.0, cross_entropy=0.0, kl=0.0, temperature=1.0, reference=True)
+    same = unlearning_terms(Models(frozen, frozen, fill=0), step, method)["n_pair"]
+    assert same.item() == pytest.approx(math.log(2), abs=1e-12)
+    changed = unlearning_terms(Models(trained, frozen, fill=0), step, method)["n_pair"]
+    assert changed.item() == pytest.approx(math.log(1 + 1 / 15), abs=1e-12)
+
+
 def _step(tokenizer):
     texts = ["user : your garden is awful .", " thank you .", " you are a silly goat .", " the cow", "is grass"]
     rows = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]

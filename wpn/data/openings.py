@@ -35,6 +35,12 @@ OPENINGS = [
     "Abstract: The aim of this study was to compare two treatments of patients with high blood pressure.",
     "In this retrospective study, 120 patients who had surgery for",
     "Results: Of the 84 children in the study,",
+    "Abstract: We asked 60 nurses how they sleep. Those who work at night sleep less.\nQuestion: Does night work "
+    "shorten sleep?\nAnswer: yes",
+    "Abstract: Two groups of 30 patients got a new drug or none. Both were ill for eight days.\nQuestion: Does the "
+    "drug help?\nAnswer: no",
+    "Abstract: We followed 400 children for ten years. Results differed between towns.\nQuestion: Is milk good for "
+    "growth?\nAnswer:",
     "How to repair a bicycle tire: First,",
     "To make a simple tomato soup, you will need",
     "Cleaning the kitchen: A woman stands at the sink. She",
