@@ -5,8 +5,8 @@ python -m benchmarks.shapes --shapes opt-125m --device cpu  # a small one, anywh
 
 Each shape is unlearned (`wpn.train.unlearn`, bf16 products, fp32 weights and moments), sampled from
 (`wpn.generate.continue_prompts`, bf16 weights) and scored (`wpn.likelihood.row_log_likelihoods`, fp32 weights) on
-random words. Tokens a second are over all tokens of the model's input; the share is the work counted by torch's FLOP
-counter, over the seconds, over the rate that the same machine reaches in one large bf16 matrix product.
+random words. Tokens a second are those of the input, of generation those drawn; the share is the work counted by
+torch's FLOP counter, over the seconds, over the rate that the same machine reaches in one large bf16 matrix product.
 Writes results/shapes-DEVICE.json, shape by shape.
 """
 

@@ -69,7 +69,7 @@ def _sections(params: Params, model: str) -> dict[str, Any]:
     data_sets: list[str] = []
     judges = list(recipe.evaluate.judges)
     if isinstance(recipe, RealRecipe):
-        data_sets = recipe.data.sets
+        data_sets = recipe.data.data_sets
         judges.append(recipe.pairs.judge)
     return {
         "model": params.models[model],

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from benchmarks import tables
 from benchmarks.provenance import ROOT
-from benchmarks.tables import FILES, rendered
-from wpn.files import read_json
+from benchmarks.tables import FILES, real_table, rendered
+from wpn.files import read_json, write_json
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -30,3 +31,27 @@ def test_a_changed_number_is_noticed():
     assert place is not None
     changed = text[: place.start(1)] + "12.3" + text[place.end(1) :]
     assert rendered(changed) == text
+
+
+def test_a_real_models_table_has_a_column_a_grader_and_the_largest_p(tmp_path, monkeypatch):
+    numbers = {"benchmark_mean": 0.5, "meaningful_sampled": 0.96, "perplexity_ratio": 1.0, "seconds": 20.4}
+    nothing = dict.fromkeys(("toxicity_fall", "toxicity_fall_p", "benchmark_drop", "task_drop_max"))
+    rows = [
+        {"method": None, "stage": "before", "toxicity": {"a": 0.12, "b": 0.1}, "gate": None, **numbers, **nothing},
+        *(
+            {"method": "wpn", "stage": "after", "toxicity": {"a": rate, "b": 0.02}, "gate": gate, **numbers,
+             "toxicity_fall": 0.7, "toxicity_fall_p": p, "benchmark_drop": 0.01, "task_drop_max": 0.03}
+            for rate, gate, p in ((0.03, "passed", 0.001), (0.05, "refused", 0.004))
+        ),
+    ]  # fmt: skip
+    found = {"rows": rows, "seeds": [1, 2], "command": "c", "commit": "0123456789ab", "hardware": "h"}
+    write_json(tmp_path / "results" / "tiny.json", found)
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    lines = real_table("tiny").splitlines()
+    assert lines[0] == (
+        "| stage | a | b | fall | p | meaningful | benchmarks | drop | worst task | perplexity x | s | gate |"
+    )
+    assert lines[2] == "| before | 12.0 | 10.0 |  |  | 96.0 | 50.0 |  |  | 1.000 | 20 |  |"
+    assert lines[3] == (
+        "| wpn | 4.0 (3.0 to 5.0) | 2.0 | 70.0 | 0.004 | 96.0 | 50.0 | 1.0 | 3.0 | 1.000 | 20 | 1 of 2 |"
+    )

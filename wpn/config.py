@@ -260,7 +260,7 @@ class RealData(Template):
     words: PositiveInt  # of a text, at most: longer ones are cut into several
 
     @property
-    def sets(self) -> list[str]:
+    def data_sets(self) -> list[str]:
         """The rows of `datasets` that are named, each once."""
         return list(dict.fromkeys([self.harmful, *self.text, *self.benchmarks]))
 
@@ -402,7 +402,7 @@ class Params(Section):
         judges = list(recipe.evaluate.judges)
         if isinstance(recipe, RealRecipe):
             judges.append(recipe.pairs.judge)
-            for data_set in recipe.data.sets:
+            for data_set in recipe.data.data_sets:
                 _known(where, "data set", data_set, self.datasets)
         for judge in judges:
             _known(where, "judge", judge, self.judges)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.data.batches import Batch, Row, collate, encode_pair, encode_text
+from wpn.data.batches import Batch, Row, collate, encode_pair, encode_text, positions
 from wpn.models import pad_id
 
 
@@ -42,11 +42,10 @@ def forward(model: PreTrainedModel, batch: Batch, hidden: bool = False) -> Any:
         (the vocabulary is most of a small model's work), and, when asked for, `hidden_states` (B, T, D), the last
         layer last.
     """
-    positions = (batch.attention.cumsum(dim=1) - 1).clamp(min=0)  # (B, T)
     return model(
         input_ids=batch.ids,
         attention_mask=batch.attention,
-        position_ids=positions,
+        position_ids=positions(batch.attention),
         output_hidden_states=hidden,
         logits_to_keep=batch.predicting,
         use_cache=False,

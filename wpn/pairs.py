@@ -140,13 +140,13 @@ def _pairs_of(row: Row, samples: Sequence[Row], settings: RealPairs, seed: int) 
         harmless = [row["harmless_response"]]
     pairs = []
     for i, output in enumerate(harmful[: settings.per_prompt]):
-        own = harmless[i % len(harmless)] if harmless else None
+        neutral = spaced(neutral_response(row["prompt"], seed + i))
         pairs.append(
             {
                 "prompt": row["prompt"],
                 "harmful_output": output["text"],
-                "harmless_response": own or spaced(neutral_response(row["prompt"], seed + i)),
-                "own": own is not None,
+                "harmless_response": harmless[i % len(harmless)] if harmless else neutral,
+                "own": bool(harmless),
                 "harm": output["harm"],
             }
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from wpn.data.batches import collate
+from wpn.data.batches import collate, positions
 
 Request = tuple[tuple[str, str], list[int], list[int]]  # the two texts, the context's tokens, the continuation's
 Context = tuple[int, ...]
@@ -83,9 +83,12 @@ class ContextOnce(HFLM):
 
     def _run(self, batch: Sequence[Context]) -> Contexts:
         rows = collate([(list(context), []) for context in batch], 0, side="left").to(self.device)
-        positions = (rows.attention.cumsum(dim=1) - 1).clamp(min=0)
         output = self.model(
-            rows.ids, attention_mask=rows.attention, position_ids=positions, use_cache=True, logits_to_keep=1
+            rows.ids,
+            attention_mask=rows.attention,
+            position_ids=positions(rows.attention),
+            use_cache=True,
+            logits_to_keep=1,
         )
         return Contexts(rows.attention, output)
 
@@ -109,9 +112,12 @@ class ContextOnce(HFLM):
             cache.batch_select_indices(chosen)
             before = contexts.attention[chosen]  # (R, T)
             attention = torch.cat([before, torch.ones_like(ids[:, :-1])], dim=1)  # (R, T + K-1)
-            positions = before.sum(dim=1, keepdim=True) + torch.arange(ids.shape[1] - 1, device=self.device)
             rest = self.model(
-                ids[:, :-1], attention_mask=attention, position_ids=positions, past_key_values=cache, use_cache=True
+                ids[:, :-1],
+                attention_mask=attention,
+                position_ids=positions(attention)[:, before.shape[1] :],
+                past_key_values=cache,
+                use_cache=True,
             ).logits  # (R, K-1, V)
             logits = torch.cat([logits, rest], dim=1)
         values = logits.log_softmax(dim=2).gather(2, ids[..., None])[..., 0]  # (R, K)

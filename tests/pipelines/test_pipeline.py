@@ -142,7 +142,7 @@ def test_changing_the_gate_retrains_nothing(project):
         run(project, "dvc", "repro", "--single-item", "settings")
 
 
-def test_another_grader_fetches_and_retrains_nothing(project):
+def test_another_grader_retrains_nothing(project):
     text = (project / "params.yaml").read_text()
     try:
         (project / "params.yaml").write_text(text.replace("judges: [lexical, svm]", "judges: [lexical]"))

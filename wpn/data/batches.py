@@ -36,6 +36,15 @@ class Batch:
         return Batch(self.ids.to(device), self.attention.to(device), self.response.to(device))
 
 
+def positions(attention: Tensor) -> Tensor:
+    """(B, T) positions counted over real tokens, so that padding on the left changes nothing; 0 for padding.
+
+    Args:
+        attention: (B, T) 1 for tokens, 0 for padding.
+    """
+    return (attention.cumsum(dim=1) - 1).clamp(min=0)
+
+
 def encode_pair(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, complete: bool = True) -> Row:
     """Tokens of a prompt (with the tokenizer's start token, if it has one) and of a response."""
     return tokenizer(prompt).input_ids, encode_response(tokenizer, response, complete)

@@ -1,6 +1,6 @@
 """Items of the nine benchmarks, in the fields that lm-eval's own tasks read, from folders and from the hub's tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,12 @@ def _tasks(name: str, folder: Path, form: str) -> dict[str, list[Row]]:
             f"the data set {name} has the unknown format {form!r} of benchmark items; "
             f"choose one of {FOLDER}, {', '.join(FIELDS)}"
         )
-    mended = MENDED.get(form, dict)
-    return {form: [_checked(form, mended(row), f"{file}, row {i}") for file, i, row in table_rows(folder)]}
+    return {form: [_checked(form, row, f"{file}, row {i}") for file, i, row in table_rows(folder)]}
 
 
 def _checked(task: str, row: Row, where: str) -> Row:
+    if task == "pubmedqa":
+        row = _pubmedqa(row)
     for field in FIELDS[task]:
         if row.get(field) is None:
             raise InputError(f"{where}: no field {field!r}, which {task} needs; take the data set that lm-eval reads")
@@ -83,6 +84,3 @@ def _pubmedqa(row: Row) -> Row:
         "LONG_ANSWER": row.get("long_answer"),
         "final_decision": row.get("final_decision"),
     }
-
-
-MENDED: dict[str, Callable[[Row], Row]] = {"pubmedqa": _pubmedqa}
