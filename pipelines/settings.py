@@ -35,7 +35,7 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "pretrain": TypeAdapter(Pretrain | None),
     "data": TypeAdapter(OrganismData | RealData),
     "datasets": TypeAdapter(dict[str, DataSet]),
-    "judges": TypeAdapter(dict[str, JudgeRow]),
+    "judges": TypeAdapter(dict[str, dict[str, JudgeRow]]),  # role -> name -> row
     "pairs": TypeAdapter(OrganismPairs | RealPairs),
     "unlearn": TypeAdapter(Unlearn),
     "methods": TypeAdapter(Method),
@@ -67,17 +67,17 @@ def read_settings(model: str, name: str) -> Any:
 def _sections(params: Params, model: str) -> dict[str, Any]:
     recipe = params.recipe(model)
     data_sets: list[str] = []
-    judges = list(recipe.evaluate.judges)
+    judges: dict[str, list[str]] = {"training": [], "grading": recipe.evaluate.judges}
     if isinstance(recipe, RealRecipe):
         data_sets = recipe.data.data_sets
-        judges.append(recipe.pairs.judge)
+        judges["training"] = [recipe.pairs.judge]
     return {
         "model": params.models[model],
         "threads": recipe.compute.threads,  # and not the workers: they change no result
         "pretrain": recipe.pretrain if isinstance(recipe, OrganismRecipe) else None,
         "data": recipe.data,
         "datasets": {name: params.datasets[name] for name in data_sets},
-        "judges": {name: params.judges[name] for name in judges},
+        "judges": {role: {name: params.judges[name] for name in names} for role, names in judges.items()},
         "pairs": recipe.pairs,
         "unlearn": recipe.unlearn,
         "evaluate": recipe.evaluate,

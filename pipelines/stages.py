@@ -30,13 +30,13 @@ def settings(params: Params) -> None:
 
 
 def prepare(params: Params, model_name: str) -> None:
-    """data/ or the sources of the data sets -> build/prepared/MODEL; the judges -> build/judges/MODEL."""
+    """data/ or the sources of the data sets -> build/prepared/MODEL; the judges -> build/judges/MODEL/ROLE."""
     data = read_settings(model_name, "data")
-    with atomic_folder(_judges(model_name)) as target:
-        judges = read_settings(model_name, "judges")
-        write_json(target / "judges.json", {name: row.model_dump() for name, row in judges.items()})
-        for name, row in judges.items():
-            fetch(row, target / name)
+    for role, judges in read_settings(model_name, "judges").items():
+        with atomic_folder(_judges(model_name, role)) as target:
+            write_json(target / "judges.json", {name: row.model_dump() for name, row in judges.items()})
+            for name, row in judges.items():
+                fetch(row, target / name)
     with atomic_folder(_prepared(model_name)) as target:
         if isinstance(data, OrganismData):
             from wpn.data.prepare import prepare as prepare_organism
@@ -117,7 +117,7 @@ def pairs(params: Params, model_name: str) -> None:
         from wpn.models import load_model
 
         device = _start(params, model_name)
-        judge = _judge(model_name, wanted.judge, device)
+        judge = _load_judges(model_name, "training", device)[wanted.judge]
         complete = read_settings(model_name, "data").complete
         model, tokenizer = load_model(_weights(model_name) / "base", device)
         taught = sampled_pairs(model, tokenizer, provocations, corpus, judge, wanted, complete, params.seed)
@@ -237,8 +237,9 @@ def _prepared(model_name: str) -> Path:
     return BUILD / "prepared" / model_name
 
 
-def _judges(model_name: str) -> Path:
-    return BUILD / "judges" / model_name
+def _judges(model_name: str, role: str) -> Path:
+    """Of the judge that picks pairs (training) and of those that grade: another grader must not sample pairs again."""
+    return BUILD / "judges" / model_name / role
 
 
 def _taught(model_name: str) -> Path:
@@ -249,11 +250,12 @@ def _weights(model_name: str) -> Path:
     return BUILD / "models" / model_name / "weights"
 
 
-def _judge(model_name: str, name: str, device: Any) -> Any:
+def _load_judges(model_name: str, role: str, device: Any) -> dict[str, Any]:
     from wpn.judges import load_judge
 
-    row = JudgeRow.model_validate(read_json(_judges(model_name) / "judges.json")[name])
-    return load_judge(row, _judges(model_name) / name, device)
+    folder = _judges(model_name, role)
+    rows = {name: JudgeRow.model_validate(row) for name, row in read_json(folder / "judges.json").items()}
+    return {name: load_judge(row, folder / name, device) for name, row in rows.items()}
 
 
 def _start(params: Params, model_name: str) -> Any:
@@ -275,7 +277,7 @@ def _evaluator(params: Params, model_name: str) -> Any:
         reference=load_model(twin if twin.exists() else _weights(model_name) / "base", device),
         prepared=_prepared(model_name),
         taught=_taught(model_name),
-        judges={name: _judge(model_name, name, device) for name in settings.judges},
+        judges=_load_judges(model_name, "grading", device),
         settings=settings,
         complete=read_settings(model_name, "data").complete,
         seed=params.seed,

@@ -52,7 +52,8 @@ def settings() -> None:
 
 def prepare(model: str) -> None:
     write_text(Path(f"build/prepared/{model}/provocations.jsonl"), Path("data/raw.jsonl").read_text())
-    write_json(Path(f"build/judges/{model}/judges.json"), ["lexical", "svm"])
+    for role in ("training", "grading"):
+        write_json(Path(f"build/judges/{model}/{role}/judges.json"), {})
 
 
 def pretrain(model: str) -> None:
