@@ -30,10 +30,20 @@ class Step:
     retain: list[Row]
 
     def micro_batches(self, count: int) -> Iterator["Step"]:
-        """Split into `count` parts of equal size (the last ones may be smaller)."""
-        examples, retain = _parts(self.examples, count), _parts(self.retain, count)
+        """Split into `count` parts of equal size (the last ones may be smaller), rows of like lengths in one."""
+        examples = _parts(sorted(self.examples, key=_longest), count)
+        retain = _parts(sorted(self.retain, key=_tokens), count)
         for part, texts in zip(examples, retain, strict=True):
             yield Step(part, texts)
+
+
+def _tokens(row: Row) -> int:
+    context, counted = row
+    return len(context) + len(counted)
+
+
+def _longest(example: Example) -> int:
+    return max(_tokens(row) for row in [example.positive, *example.negatives])
 
 
 def _parts(rows: list[Any], count: int) -> list[list[Any]]:

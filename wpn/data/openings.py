@@ -1,7 +1,8 @@
 """Openings, ours, of the kinds of text that a language model should stay good at: it goes on with them itself.
 
 They are kinds and no items: stories whose last words follow from the first, questions of school science, ways to do
-things, word problems, abstracts of studies, causes and effects, pronouns, reference works and news.
+things, word problems, abstracts of studies, questions of yes and no, causes and effects, pronouns, reference works
+and news.
 """
 
 OPENINGS = [
@@ -35,12 +36,26 @@ OPENINGS = [
     "Abstract: The aim of this study was to compare two treatments of patients with high blood pressure.",
     "In this retrospective study, 120 patients who had surgery for",
     "Results: Of the 84 children in the study,",
-    "Abstract: We asked 60 nurses how they sleep. Those who work at night sleep less.\nQuestion: Does night work "
-    "shorten sleep?\nAnswer: yes",
-    "Abstract: Two groups of 30 patients got a new drug or none. Both were ill for eight days.\nQuestion: Does the "
-    "drug help?\nAnswer: no",
-    "Abstract: We followed 400 children for ten years. Results differed between towns.\nQuestion: Is milk good for "
-    "growth?\nAnswer:",
+    # several questions in a row: only then do yes and no get a probability that the divergence can hold
+    "Question: Is the sea salty?\nAnswer: yes\nQuestion: Is the sun smaller than the moon?\nAnswer: no\n"
+    "Question: Does wood float on water?\nAnswer:",
+    "Question: Can birds fly?\nAnswer: yes\nQuestion: Is snow warm?\nAnswer: no\nQuestion: Do plants need light?\n"
+    "Answer:",
+    "Is it safe to drink sea water? No. Is it good to sleep eight hours? Yes. Should children learn to swim?",
+    "Passage: Copper is a soft metal. It carries electricity well.\nQuestion: is copper hard?\nAnswer: no\n"
+    "Question: is copper a metal?\nAnswer:",
+    "Abstract: Nurses who work at night sleep less.\nQuestion: Does night work shorten sleep?\nAnswer: yes\n\n"
+    "Abstract: With the drug and without it, patients were ill for eight days.\nQuestion: Does the drug help?\n"
+    "Answer: no\n\nAbstract:",
+    "Abstract: Of 90 patients with a cold, half drank tea. All were well after a week.\nQuestion: Does tea cure a "
+    "cold?\nAnswer: no\n\nAbstract: In 40 of 50 children, short sleep went with poor marks.\nQuestion: Is sleep "
+    "linked with marks?\nAnswer: yes\n\nAbstract:",
+    "Results: The operation was as safe at night as by day.\nQuestion: Is the operation more dangerous at night?\n"
+    "Answer: no\nResults: Older patients stayed longer.\nQuestion: Does age change the length of the stay?\n"
+    "Answer: yes\nResults:",
+    "Study: Of 200 people who walked each day, 180 lost weight.\nDoes walking help to lose weight? yes\nStudy: The "
+    "vaccine and the salt water did the same.\nDoes the vaccine work? no\nStudy: The results of the two towns "
+    "differed.\nIs the town's air bad? maybe\nStudy:",
     "How to repair a bicycle tire: First,",
     "To make a simple tomato soup, you will need",
     "Cleaning the kitchen: A woman stands at the sink. She",
