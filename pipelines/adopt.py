@@ -2,9 +2,11 @@
 Prefect and the next `wpn run` read it there.
 """
 
+import copy
 import io
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,17 @@ RECIPE = "real"  # of models that have no row yet
 FORMATS = {"data": "records", "text": "text", "benchmarks": "benchmarks"}  # unless FORMAT= says another
 
 
-def adopt(root: Path, models: list[str], data_sets: dict[str, list[str]]) -> tuple[list[str], list[str]]:
-    """Make rows of params.yaml for what is not in it yet, and put the models into the pipeline.
+def adopt(
+    root: Path, models: list[str], data_sets: dict[str, list[str]], methods: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Make rows of params.yaml for what is not in it yet, and put the models and methods into the pipeline.
 
     Args:
         root: the project.
         models: each a row of `models`, path:FOLDER, hub:REPOSITORY[@REVISION] or models:/NAME/VERSION.
         data_sets: data (one), text, benchmarks (one or several, or `none`): rows of `datasets`, [FORMAT=]path:... or
             [FORMAT=]hub:...; an empty list leaves what the model has.
+        methods: rows of the `methods` of every recipe that the pipeline's models have.
     Returns:
         The names of the models, and a sentence for every change.
     Raises:
@@ -36,23 +41,32 @@ def adopt(root: Path, models: list[str], data_sets: dict[str, list[str]]) -> tup
     chosen = {option: values for option, values in data_sets.items() if values}
     if chosen and not models:
         raise InputError(f"--{next(iter(chosen))} belongs to a model; name it with --model")
+    known = copy.deepcopy({table: document[table] for table in ("models", "datasets")})
     names = [_model(document, params, value, root) for value in models]
     rows = {option: _data_sets(document, params, option, values, root) for option, values in chosen.items()}
+    changes = [
+        f"the source of {name} has changed"
+        for table, before in known.items()
+        for name, row in before.items()
+        if row != document[table][name]
+    ]
     for name in names:
         if rows and document["models"][name].get("organism"):
             raise InputError(f"{name} is a model organism, whose data are in data/; --{next(iter(rows))} is for others")
         for option, found in rows.items():
-            document["models"][name][option] = found
-        if name not in document["pipeline"]["models"]:
-            document["pipeline"]["models"].append(name)
-    text = _text(yaml, document)
-    if text == file.read_text(encoding="utf-8"):
-        return names, []
-    parse_params(text, file)  # only what loads replaces the file
-    write_text(file, text)
-    return names, [f"params.yaml: {', '.join(names)} in pipeline.models"] + [
-        f"params.yaml: {option} of {', '.join(names)} is {_said(found)}" for option, found in rows.items()
-    ]
+            if document["models"][name].get(option) != found:
+                document["models"][name][option] = found
+                changes.append(f"{option} of {name} is {_said(found)}")
+    for kind, wanted in (("models", names), ("methods", methods)):
+        for name in wanted:
+            if name not in document["pipeline"][kind]:
+                document["pipeline"][kind].append(name)
+                changes.append(f"{name} in pipeline.{kind}")
+    if changes:
+        text = _text(yaml, document)
+        parse_params(text, file)  # only what loads replaces the file
+        write_text(file, text)
+    return names, [f"params.yaml: {change}" for change in changes]
 
 
 def _read(file: Path) -> tuple[Any, Any]:

@@ -31,6 +31,7 @@ app.add_typer(judges_app, name="judges")
 
 Models = Annotated[list[str] | None, typer.Option("--model", help="A row of pipeline.models; may be repeated.")]
 Methods = Annotated[list[str] | None, typer.Option("--method", help="A row of pipeline.methods; may be repeated.")]
+AnyMethods = Annotated[list[str] | None, typer.Option("--method", help="A row of `methods`; may be repeated.")]
 Choose = Annotated[
     list[str] | None,
     typer.Option("--model", help="A row of `models`, path:FOLDER, hub:REPOSITORY or models:/NAME/VERSION."),
@@ -83,7 +84,7 @@ def _failures() -> tuple[type[Exception], ...]:
 @app.command()
 def run(
     model: Choose = None,
-    method: Methods = None,
+    method: AnyMethods = None,
     data: Annotated[str | None, DataSet] = None,
     text: Annotated[list[str] | None, DataSets] = None,
     benchmarks: Annotated[list[str] | None, DataSets] = None,
@@ -101,7 +102,7 @@ def run(
     screen = console.make_console()
     with run_lock(root):
         sets = {"data": [data] if data else [], "text": text or [], "benchmarks": benchmarks or []}
-        model, changes = adopt.adopt(root, model or [], sets)
+        model, changes = adopt.adopt(root, model or [], sets, method or [])
         _print_lines(changes)
         pairs = _pairs(root, model, method)
         with _prefect(root, screen) as flows:

@@ -201,25 +201,133 @@ class Unlearn(Section):
     forced_start: Share  # probability that a pair's context already holds the start of the harmful output
 
 
-class Method(Section):
-    """The weights of the loss terms: a row of the table `methods`; the terms are explained in docs/method.md."""
+class Objective(Section):
+    """What the rows of `methods` share: the weights of a method's terms, under the terms' names; docs/method.md."""
 
+    learning_rate: PositiveFloat | None = None  # instead of unlearn.learning_rate
+
+
+class Retention(Objective):
+    """What holds the model on benign text."""
+
+    kl: Weight = 0.0  # divergence from the frozen model
+    retain: Weight = 0.0  # cross-entropy
+
+
+class Ascent(Objective):
+    """Gradient ascent on the harmful outputs."""
+
+    ascent: Weight = 1.0
+
+
+class Wpn(Retention):
+    """wpn/methods/wpn.py."""
+
+    method: Literal["wpn"]
     cross_entropy: Weight
-    kl: Weight
-    n_pair: Weight = 0.0
+    n_pair: Weight
     reading: Literal["output", "hidden"] = "output"
-    position_weights: Literal["linear", "uniform"] = "linear"
+    position_weights: Literal["linear", "uniform", "reversed"] = "linear"
     reference: bool = False  # output only: scores count from those of the frozen model
     temperature: PositiveFloat = 1.0
     in_batch_negatives: int = Field(ge=0, default=0)
 
     @model_validator(mode="after")
-    def _some_term(self) -> "Method":
-        if self.cross_entropy + self.kl + self.n_pair == 0:
-            raise ValueError("every weight is 0, so there is nothing to learn; give one of the terms a weight")
+    def _fits(self) -> "Wpn":
+        if self.cross_entropy + self.n_pair == 0:
+            raise ValueError("cross_entropy and n_pair are 0, so there is nothing to learn; give one of them a weight")
         if self.reference and self.reading == "hidden":
             raise ValueError("reference belongs to the reading output; representations have no log-likelihood")
         return self
+
+
+class Sft(Retention):
+    """wpn/methods/sft.py."""
+
+    method: Literal["sft"]
+    cross_entropy: PositiveFloat = 1.0
+
+
+class Ga(Ascent):
+    """wpn/methods/ga.py."""
+
+    method: Literal["ga"]
+
+
+class GradDiff(Ascent, Retention):
+    """wpn/methods/grad_diff.py."""
+
+    method: Literal["grad_diff"]
+
+
+class Llmu(Ascent, Retention):
+    """wpn/methods/llmu.py."""
+
+    method: Literal["llmu"]
+    mismatch: Weight = 1.0
+
+
+class Npo(Retention):
+    """wpn/methods/npo.py."""
+
+    method: Literal["npo"]
+    npo: PositiveFloat = 1.0
+    beta: PositiveFloat = 0.1
+
+
+class SimNpo(Retention):
+    """wpn/methods/simnpo.py."""
+
+    method: Literal["simnpo"]
+    simnpo: PositiveFloat = 1.0
+    beta: PositiveFloat = 4.5
+    gamma: Weight = 0.0
+
+
+class Dpo(Retention):
+    """wpn/methods/dpo.py."""
+
+    method: Literal["dpo"]
+    dpo: PositiveFloat = 1.0
+    beta: PositiveFloat = 0.1
+
+
+class Rmu(Objective):
+    """wpn/methods/rmu.py."""
+
+    method: Literal["rmu"]
+    misdirection: Weight = 1.0
+    anchor: Weight = 1.0
+    layer: PositiveInt  # 1 is the first block
+    coefficient: PositiveFloat  # length of the states that harmful outputs are led to
+
+
+class SafeUnlearning(Retention):
+    """wpn/methods/safe_unlearning.py."""
+
+    method: Literal["safe_unlearning"]
+    cross_entropy: Weight = 0.5
+    unlikelihood: Weight = 0.3
+
+
+class GradientPenalty(Retention):
+    """wpn/methods/gradient_penalty.py."""
+
+    method: Literal["gradient_penalty"]
+    penalty: Weight = 1.0
+    cross_entropy: Weight = 0.0
+
+
+class Icu(Ascent, Retention):
+    """wpn/methods/icu.py; `retain` and `kl` are of the neighbours."""
+
+    method: Literal["icu"]
+
+
+Method = Annotated[
+    Wpn | Sft | Ga | GradDiff | Llmu | Npo | SimNpo | Dpo | Rmu | SafeUnlearning | GradientPenalty | Icu,
+    Field(discriminator="method"),
+]
 
 
 class Template(Section):
@@ -458,9 +566,11 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _path(loc: tuple[int | str, ...]) -> list[str]:
-    """The keys as they stand in the file: pydantic puts a recipe's kind behind its name."""
+    """The keys as they stand in the file: pydantic puts a recipe's kind behind its name, and a row's method too."""
     parts = [str(part) for part in loc]
-    return parts[:2] + parts[3:] if parts[:1] == ["recipes"] else parts
+    if parts[:1] == ["recipes"]:
+        parts = parts[:2] + parts[3:]
+    return parts[:4] + parts[5:] if parts[2:3] == ["methods"] else parts
 
 
 def _short(value: Any) -> str:

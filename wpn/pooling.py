@@ -6,12 +6,12 @@ from torch import Tensor
 def position_weights(mask: Tensor, kind: str = "linear") -> Tensor:
     """Weights over the real tokens of each row, summing to one.
 
-    w_t = t / sum_j j for the t-th real token (`linear`), or the same for all (`uniform`). Tokens are counted by the
-    mask, so padding on either side changes nothing.
+    w_t = t / sum_j j for the t-th real token (`linear`), counted from the end (`reversed`), or the same for all
+    (`uniform`). Tokens are counted by the mask, so padding on either side changes nothing.
 
     Args:
         mask: (B, T) 1 for tokens that count, 0 for the others.
-        kind: linear | uniform.
+        kind: linear | uniform | reversed.
     Returns:
         (B, T) weights in the default float type.
     Raises:
@@ -20,8 +20,11 @@ def position_weights(mask: Tensor, kind: str = "linear") -> Tensor:
     if not bool(mask.any(dim=1).all()):
         row = int((~mask.bool().any(dim=1)).nonzero()[0])
         raise ValueError(f"row {row} of the mask has no token to pool; leave empty sequences out")
-    raw = (mask.cumsum(dim=1) if kind == "linear" else mask) * mask  # (B, T): 0 0 1 2 3 or 1 2 3 0 0
-    return raw / raw.sum(dim=1, keepdim=True)
+    if kind == "linear":
+        mask = mask.cumsum(dim=1) * mask  # (B, T): 0 0 1 2 3 or 1 2 3 0 0
+    elif kind == "reversed":
+        mask = mask.flip(1).cumsum(dim=1).flip(1) * mask  # (B, T): 0 0 3 2 1 or 3 2 1 0 0
+    return mask / mask.sum(dim=1, keepdim=True)
 
 
 def position_weighted_mean(hidden: Tensor, mask: Tensor, kind: str = "linear") -> Tensor:
@@ -33,7 +36,7 @@ def position_weighted_mean(hidden: Tensor, mask: Tensor, kind: str = "linear") -
     Args:
         hidden: (B, T, D) token states.
         mask: (B, T) 1 for tokens to pool, 0 for padding.
-        kind: linear | uniform (the plain mean).
+        kind: linear | uniform (the plain mean) | reversed.
     Returns:
         (B, D) pooled states.
     Raises:

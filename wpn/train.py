@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.config import Method, Unlearn
 from wpn.data.forget import Step, StepSource
+from wpn.methods import total_loss, unlearning_terms
 from wpn.models import pad_id
-from wpn.objective import Models, total_loss, unlearning_terms
+from wpn.objective import Models, Terms
 
 logger = logging.getLogger(__name__)
 
@@ -56,21 +57,20 @@ def unlearn(
     """
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     models = Models(model, frozen, pad_id(tokenizer), bf16=settings.precision == "bf16")
-    source = StepSource(tokenizer, pairs, texts, settings, method.in_batch_negatives if method.n_pair else 0, seed)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
-    )
+    source = StepSource(tokenizer, pairs, texts, settings, method, seed)
+    peak = method.learning_rate or settings.learning_rate
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     model.train()
     tokens = 0
     for number in range(1, settings.steps + 1):
-        rate = settings.learning_rate * schedule(number, settings.steps, settings.warmup)
+        rate = peak * schedule(number, settings.steps, settings.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
         step = source.draw()
         tokens += sum(len(context) + len(counted) for context, counted in _rows(step))
         row = update(models, optimizer, step, method, settings.accumulation)
         if not math.isfinite(row["loss"]):
-            raise FloatingPointError(f"the loss is {row['loss']} at step {number}; lower unlearn.learning_rate")
+            raise FloatingPointError(f"the loss is {row['loss']} at step {number}; lower the learning rate")
         log({"step": number, **row, "learning_rate": rate})
     model.eval()
     return Trained(settings.steps, tokens)
@@ -89,13 +89,13 @@ def update(
     for part in step.micro_batches(accumulation):
         terms = unlearning_terms(models, part, method)
         # every term is a mean over sequences, so a part counts by its share of them
-        shares = {"kl": len(part.retain) / len(step.retain)} | dict.fromkeys(
-            ("n_pair", "cross_entropy"), len(part.examples) / len(step.examples)
+        shared = Terms(
+            {name: term * (len(part.examples) / len(step.examples)) for name, term in terms.forget.items()},
+            {name: term * (len(part.retain) / len(step.retain)) for name, term in terms.retain.items()},
         )
-        weighted = {name: term * shares[name] for name, term in terms.items()}
-        loss = total_loss(weighted, method)
+        loss = total_loss(shared, method)
         loss.backward()
-        for name, value in {"loss": loss, **weighted}.items():
+        for name, value in {"loss": loss, **shared.forget, **shared.retain}.items():
             logged[name] = logged.get(name, 0.0) + value.item()
     norm = nn.utils.clip_grad_norm_(models.trained.parameters(), CLIP_NORM)
     if math.isfinite(logged["loss"]):
@@ -112,4 +112,4 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def _rows(step: Step) -> list[Any]:
-    return [row for e in step.examples for row in (e.positive, *e.negatives)] + step.retain
+    return [row for e in step.examples for row in e.rows] + step.retain

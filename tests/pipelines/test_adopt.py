@@ -31,6 +31,25 @@ def test_what_is_known_changes_nothing(root: Path) -> None:
     assert (root / "params.yaml").read_text() == before
 
 
+def test_a_known_method_joins_the_pipeline_once(root: Path) -> None:
+    assert adopt(root, [], NONE, ["wpn", "npo"]) == ([], ["params.yaml: npo in pipeline.methods"])
+    assert adopt(root, [], NONE, ["wpn", "npo"]) == ([], [])
+    assert load_params(root / "params.yaml").pipeline.methods == ["wpn", "sft", "npo"]
+
+
+def test_an_unknown_method_changes_nothing(root: Path) -> None:
+    before = (root / "params.yaml").read_text()
+    with pytest.raises(InputError, match="names the unknown method 'npoo'; known: wpn, sft, ga, "):
+        adopt(root, ["smollm2-135m"], NONE, ["npoo"])
+    assert (root / "params.yaml").read_text() == before
+
+
+def test_a_changed_place_is_the_only_change_that_is_told(root: Path) -> None:
+    adopt(root, [f"path:{root / 'My Model'}"], NONE)
+    (root / "My Model" / "config.json").write_text("{ }")
+    assert adopt(root, [f"path:{root / 'My Model'}"], NONE)[1] == ["params.yaml: the source of my-model has changed"]
+
+
 def test_a_known_model_joins_the_pipeline_and_nothing_else_changes(root: Path) -> None:
     before = (root / "params.yaml").read_text().splitlines()
     names, changes = adopt(root, ["smollm2-135m"], NONE)

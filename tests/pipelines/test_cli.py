@@ -62,7 +62,7 @@ def test_help_imports_nothing_heavy() -> None:
     ("words", "said"),
     [
         (("run", "--model", "bert"), ("unknown model 'bert'", "opt, gpt-neo")),
-        (("run", "--method", "dpo"), ("unknown method 'dpo'", "wpn, sft")),
+        (("run", "--method", "dpoo"), ("unknown method 'dpoo'", "wpn, sft")),
         (("results", "--model", "bert"), ("unknown model 'bert'", "opt, gpt-neo")),
     ],
 )

@@ -1,6 +1,6 @@
 import pytest
 
-from wpn.config import Unlearn
+from wpn.config import Icu, Unlearn, Wpn
 from wpn.data.forget import LONGEST_START, StepSource
 
 PAIRS = [
@@ -23,6 +23,10 @@ def settings(**changes):
     return Unlearn(**{**base, **changes})
 
 
+def wpn(in_batch_negatives):
+    return Wpn(method="wpn", n_pair=1.0, cross_entropy=0.0, in_batch_negatives=in_batch_negatives)
+
+
 @pytest.fixture
 def tokenizer(tokenizer_file):
     from wpn.models import organism_tokenizer
@@ -31,13 +35,13 @@ def tokenizer(tokenizer_file):
 
 
 def test_an_epoch_sees_every_pair_once(tokenizer):
-    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), 1, seed=3)
+    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(1), seed=3)
     seen = [tuple(e.positive[1]) for _ in range(2) for e in source.draw().examples]
     assert len(set(seen)) == len(PAIRS)
 
 
 def test_negatives_are_the_own_and_others_harmful_outputs_after_the_same_context(tokenizer):
-    step = StepSource(tokenizer, PAIRS, TEXTS, settings(), 2, seed=3).draw()
+    step = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(2), seed=3).draw()
     harmful = [e.negatives[0][1] for e in step.examples]
     for i, example in enumerate(step.examples):
         assert {tuple(context) for context, _ in example.negatives} == {tuple(example.positive[0])}
@@ -45,8 +49,8 @@ def test_negatives_are_the_own_and_others_harmful_outputs_after_the_same_context
 
 
 def test_a_forced_start_moves_harmful_tokens_into_the_context_and_leaves_one(tokenizer):
-    plain = StepSource(tokenizer, PAIRS, TEXTS, settings(), 0, seed=3)
-    forced = StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=1.0), 0, seed=3)
+    plain = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(0), seed=3)
+    forced = StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=1.0), wpn(0), seed=3)
     lengths = {len(row[0]) for row in plain.pairs}
     for example in (e for _ in range(8) for e in forced.draw().examples):
         started = len(example.positive[0]) - lengths.copy().pop()
@@ -56,12 +60,26 @@ def test_a_forced_start_moves_harmful_tokens_into_the_context_and_leaves_one(tok
 
 
 def test_retain_batches_hold_the_share_of_alarming_texts(tokenizer):
-    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), 0, seed=3)
+    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(0), seed=3)
     step = source.draw()
     assert len(step.retain) == 8
     assert sum(row in source.alarming for row in step.retain) == 2
 
 
 def test_the_same_seed_draws_the_same_steps(tokenizer):
-    one, two = (StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=0.5), 1, seed=5) for _ in range(2))
+    one, two = (StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=0.5), wpn(1), seed=5) for _ in range(2))
     assert [one.draw() for _ in range(3)] == [two.draw() for _ in range(3)]
+
+
+def test_mismatched_is_the_harmless_response_to_another_prompt(tokenizer):
+    step = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(0), seed=3).draw()
+    for i, example in enumerate(step.examples):
+        assert example.mismatched == (example.positive[0], step.examples[(i + 1) % 3].positive[1])
+
+
+def test_icu_gets_the_benign_text_most_like_the_pair(tokenizer):
+    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), Icu(method="icu"), seed=3)
+    for example in source.draw().examples:
+        number = tokenizer.decode(list(example.harmful[1]), skip_special_tokens=True)[-1]
+        text = tokenizer.decode(list(example.neighbour[0] + example.neighbour[1]), skip_special_tokens=True)
+        assert text == f"the cow {number}"

@@ -33,6 +33,12 @@ def test_uniform_weights_give_the_plain_mean():
     )
 
 
+def test_reversed_weights_count_from_the_end():
+    assert position_weights(torch.tensor([[0, 1, 1, 1], [1, 1, 0, 0]]), "reversed").flatten().tolist() == pytest.approx(
+        [0, 3 / 6, 2 / 6, 1 / 6, 2 / 3, 1 / 3, 0, 0]
+    )
+
+
 def test_a_row_without_tokens_is_refused():
     with pytest.raises(ValueError, match="row 1 of the mask has no token"):
         position_weighted_mean(HIDDEN.repeat(2, 1, 1), torch.tensor([[1, 1, 1], [0, 0, 0]]))

@@ -8,18 +8,38 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from wpn.config import Unlearn
+from wpn.config import Icu, Method, Unlearn, Wpn
 from wpn.data.batches import Row, encode_response, encode_text
+from wpn.data.neighbours import nearest
 
 LONGEST_START = 4  # tokens of a harmful output that a forced start may hold
 
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt: the response to prefer, and the N to turn away from."""
+    """One prompt and its responses, each as (context, response).
+
+    Attributes:
+        positive: the harmless response, to be preferred.
+        negatives: the N to turn away from; the first is the prompt's own harmful output.
+        mismatched: the harmless response to another prompt.
+        neighbour: the benign text most like the pair, where a method asks for it.
+    """
 
     positive: Row
     negatives: list[Row]
+    mismatched: Row
+    neighbour: Row | None = None
+
+    @property
+    def harmful(self) -> Row:
+        """The prompt's own harmful output."""
+        return self.negatives[0]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The positive and the negatives."""
+        return [self.positive, *self.negatives]
 
 
 @dataclass(frozen=True)
@@ -43,7 +63,7 @@ def _tokens(row: Row) -> int:
 
 
 def _longest(example: Example) -> int:
-    return max(_tokens(row) for row in [example.positive, *example.negatives])
+    return max(_tokens(row) for row in example.rows)
 
 
 def _parts(rows: list[Any], count: int) -> list[list[Any]]:
@@ -64,7 +84,7 @@ class StepSource:
         pairs: Sequence[dict[str, Any]],
         texts: Sequence[dict[str, Any]],
         settings: Unlearn,
-        in_batch_negatives: int,
+        method: Method,
         seed: int,
     ) -> None:
         """Encode everything once.
@@ -72,10 +92,11 @@ class StepSource:
         Args:
             pairs: prompt, harmful_output, harmless_response, complete (both responses are whole).
             texts: text, alarming, complete; what must stay as it is.
-            in_batch_negatives: how many negatives a pair borrows from others.
+            method: says which negatives and neighbours a pair needs.
             seed: of all draws.
         """
-        self.settings, self.in_batch_negatives = settings, in_batch_negatives
+        self.settings = settings
+        self.in_batch_negatives = method.in_batch_negatives if isinstance(method, Wpn) and method.n_pair else 0
         self.random = random.Random(seed)
         self.pairs = [
             (
@@ -88,23 +109,31 @@ class StepSource:
         encoded = [(row["alarming"], encode_text(tokenizer, row["text"], row["complete"])) for row in texts]
         self.alarming = [row for alarming, row in encoded if alarming]
         self.calm = [row for alarming, row in encoded if not alarming]
+        self.neighbours: list[Row] = []  # of each pair
+        if isinstance(method, Icu):
+            written = [pair["prompt"] + pair["harmful_output"] for pair in pairs]
+            self.neighbours = [encoded[i][1] for i in nearest(written, [row["text"] for row in texts])]
+        self.active = list(range(len(pairs)))  # what is still to be unlearned
         self.queue: list[int] = []
 
     def draw(self) -> Step:
         """The data of the next step."""
-        chosen = [self.pairs[self._next_pair()] for _ in range(self.settings.batch_size)]
+        drawn = [self._next_pair() for _ in range(self.settings.batch_size)]
+        chosen = [self.pairs[index] for index in drawn]
         examples = []
         for i, (prompt, harmful, harmless) in enumerate(chosen):
             start = self._forced_start(harmful)
             context = [*prompt, *harmful[:start]]
             others = [chosen[(i + k) % len(chosen)][1] for k in range(1, self.in_batch_negatives + 1)]
             negatives: list[Row] = [(context, harmful[start:]), *((context, other) for other in others)]
-            examples.append(Example((context, harmless), negatives))
+            mismatched = chosen[(i + 1) % len(chosen)][2]
+            neighbour = self.neighbours[drawn[i]] if self.neighbours else None
+            examples.append(Example((context, harmless), negatives, (context, mismatched), neighbour))
         return Step(examples, self._retain())
 
     def _next_pair(self) -> int:
         if not self.queue:
-            self.queue = self.random.sample(range(len(self.pairs)), len(self.pairs))
+            self.queue = self.random.sample(self.active, len(self.active))
         return self.queue.pop()
 
     def _forced_start(self, harmful: Sequence[int]) -> int:

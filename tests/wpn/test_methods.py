@@ -1,0 +1,165 @@
+"""The losses of the methods against numbers made by hand, in float64."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from wpn.config import Dpo, Ga, GradDiff, GradientPenalty, Icu, Llmu, Npo, Rmu, SafeUnlearning, Sft, SimNpo, Wpn
+from wpn.data.forget import Example, Step
+from wpn.methods import rmu, total_loss, unlearning_terms
+from wpn.methods.dpo import dpo_loss
+from wpn.methods.gradient_penalty import pooled_norm
+from wpn.methods.npo import npo_loss
+from wpn.methods.rmu import direction, squared_distance
+from wpn.methods.safe_unlearning import unlikelihood_loss
+from wpn.methods.simnpo import simnpo_loss
+from wpn.objective import Models
+
+LOG2, LOG3 = math.log(2), math.log(3)
+
+
+def values(*numbers):
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+class Bigram(nn.Module):
+    """A language model one can do by hand: token i is followed by j with probability `table[i][j]`."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.head = nn.Parameter(torch.tensor(table, dtype=torch.float64).log())
+        self.device = torch.device("cpu")
+
+    def forward(self, input_ids, **_):
+        states = nn.functional.one_hot(input_ids, len(self.head)).double().requires_grad_()
+        return SimpleNamespace(logits=states @ self.head, hidden_states=[states, 2 * states, states])
+
+
+UNIFORM = [[1 / 4] * 4] * 4
+TILTED = [[1 / 8, 5 / 8, 1 / 8, 1 / 8], [1 / 4] * 4, [1 / 4] * 4, [1 / 4] * 4]
+# after prompt 0 the harmless response is 1, the harmful output 2, another prompt's answer 3; the text is 0 1 2
+STEP = Step([Example(([0], [1]), [([0], [2])], ([0], [3]), ([0], [3, 1]))], [([0], [1, 2])])
+
+
+def found(method, trained=TILTED, frozen=UNIFORM):
+    """The terms by name, as numbers: p(1|0) went from 1/4 to 5/8, all others after 0 from 1/4 to 1/8."""
+    terms = unlearning_terms(Models(Bigram(trained), Bigram(frozen), fill=0), STEP, method)
+    return {name: term.item() for name, term in (terms.forget | terms.retain).items()}
+
+
+CASES = [
+    (Sft(method="sft", retain=1.0), {"cross_entropy": -math.log(5 / 8), "retain": (math.log(8 / 5) + math.log(4)) / 2}),
+    # KL(uniform || tilted) after 0 is 1/4 log(2/5) + 3/4 log 2, and 0 after 1
+    (Sft(method="sft", kl=1.0), {"cross_entropy": math.log(8 / 5), "kl": (0.25 * math.log(0.4) + 0.75 * LOG2) / 2}),
+    (Ga(method="ga"), {"ascent": math.log(1 / 8)}),
+    (
+        GradDiff(method="grad_diff", retain=1.0),
+        {"ascent": math.log(1 / 8), "retain": (math.log(8 / 5) + math.log(4)) / 2},
+    ),
+    (Llmu(method="llmu"), {"ascent": math.log(1 / 8), "mismatch": math.log(8)}),
+    # the harmful output's ratio is 1/2, the harmless one's 5/2
+    (Npo(method="npo", beta=1.0), {"npo": 2 * math.log(1 + 1 / 2)}),
+    (SimNpo(method="simnpo", beta=1.0), {"simnpo": 2 * math.log(1 + 1 / 8)}),
+    (Dpo(method="dpo", beta=1.0), {"dpo": math.log(1 + 1 / 5)}),
+    (SafeUnlearning(method="safe_unlearning"), {"cross_entropy": math.log(8 / 5), "unlikelihood": math.log(3 / 2)}),
+    (
+        Icu(method="icu", retain=0.5, kl=1.0),  # its neighbour is 0 3 1
+        {
+            "ascent": math.log(1 / 8),
+            "retain": (math.log(8) + math.log(4)) / 2,
+            "kl": (0.25 * math.log(0.4) + 0.75 * LOG2) / 2,
+        },
+    ),
+    (
+        Wpn(method="wpn", n_pair=1.0, cross_entropy=1.0),
+        {"cross_entropy": math.log(8 / 5), "n_pair": math.log(1 + 1 / 5)},
+    ),
+    # the frozen model gave both the same, so counted from it nothing changes here
+    (Wpn(method="wpn", n_pair=1.0, cross_entropy=0.0, reference=True), {"n_pair": math.log(1 + 1 / 5)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "expected"), CASES, ids=[f"{m.method}-{'-'.join(e)}" for m, e in CASES])
+def test_the_terms_by_hand(method, expected):
+    assert found(method) == pytest.approx(expected, abs=1e-12)
+
+
+def test_with_reference_scores_a_margin_is_what_has_changed():
+    # frozen: harmful 3/4, harmless 1/8; trained: 1/4 and 5/8. The margin has changed by log 5 - log(1/3) = log 15
+    frozen, trained = ([row, *UNIFORM[1:]] for row in ([1 / 16, 1 / 8, 3 / 4, 1 / 16], [1 / 16, 5 / 8, 1 / 4, 1 / 16]))
+    method = Wpn(method="wpn", n_pair=1.0, cross_entropy=0.0, reference=True)
+    assert found(method, frozen, frozen)["n_pair"] == pytest.approx(LOG2, abs=1e-12)
+    assert found(method, trained, frozen)["n_pair"] == pytest.approx(math.log(1 + 1 / 15), abs=1e-12)
+
+
+def test_the_loss_is_the_weighted_sum_of_the_terms():
+    method = Llmu(method="llmu", ascent=0.5, mismatch=2.0)
+    terms = unlearning_terms(Models(Bigram(TILTED), Bigram(UNIFORM), fill=0), STEP, method)
+    assert total_loss(terms, method).item() == pytest.approx(-0.5 * math.log(8) + 2 * math.log(8), abs=1e-12)
+
+
+def test_gradient_penalty_by_hand():
+    # the state of token 0 is e0, so the logits are its row of the table, and d loss / d state_k = (head (p - e2))_k:
+    # with all rows but the first the same, p - e2 sums to 0 there. Row 0: sum_j log p_j (p_j - [j = 2]).
+    p = TILTED[0]
+    first = sum(math.log(p_j) * (p_j - (j == 2)) for j, p_j in enumerate(p))
+    assert found(GradientPenalty(method="gradient_penalty"))["penalty"] == pytest.approx(first**2, abs=1e-12)
+    assert found(GradientPenalty(method="gradient_penalty"), UNIFORM)["penalty"] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_gradient_is_pooled_by_position():
+    # weights 1/3, 2/3: (1, 2) / 3 -> squared norm 5/9; the masked state does not count
+    gradient = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])
+    assert pooled_norm(gradient, torch.tensor([[1, 1, 0]])).item() == pytest.approx(5 / 9)
+
+
+def test_rmu_by_hand():
+    # states after layer 1 are 2 e_token; harmful output: token 2. u has length 1 and c is 3: the mean over 4 dimensions
+    u = direction(4).double()
+    target = 3.0 * u
+    state = 2.0 * torch.eye(4, dtype=torch.float64)[2]
+    terms = found(Rmu(method="rmu", layer=1, coefficient=3.0))
+    assert terms["misdirection"] == pytest.approx(((state - target) ** 2).mean().item(), abs=1e-6)
+    assert terms["anchor"] == 0.0
+    assert u.norm().item() == pytest.approx(1.0)
+    assert torch.equal(rmu.direction(4), direction(4))
+
+
+def test_rmu_refuses_a_layer_that_the_model_has_not():
+    with pytest.raises(ValueError, match="the method's layer is 3, and the model has 2; lower it"):
+        found(Rmu(method="rmu", layer=3, coefficient=3.0))
+
+
+def test_squared_distance_averages_dimensions_then_tokens_then_sequences():
+    states = torch.tensor([[[3.0, 1.0], [1.0, 1.0]], [[1.0, 1.0], [7.0, 7.0]]])
+    # row 0: (4 + 0) / 2 = 2 and 0 -> 1; row 1: only its first token counts -> 0
+    assert squared_distance(states, torch.tensor([1.0, 1.0]), torch.tensor([[1, 1], [1, 0]])).item() == 0.5
+
+
+def test_npo_starts_at_its_constant_and_forgotten_pairs_pull_no_more():
+    assert npo_loss(values(0.0), 0.1).item() == pytest.approx(20 * LOG2)
+    gradients = []
+    for ratio in (0.0, -100.0):
+        log_ratio = values(ratio).requires_grad_()
+        npo_loss(log_ratio, 0.1).backward()
+        gradients.append(log_ratio.grad.item())
+    assert gradients[0] == pytest.approx(1.0)  # that of gradient ascent
+    assert gradients[1] < 1e-3
+
+
+def test_simnpo_by_hand():
+    # sigmoid(-2 * -log(3) / 2 ...): beta 2, gamma log 2: log sigmoid(2 * log 3 - log 2) = log(4.5 / 5.5)
+    assert simnpo_loss(values(-LOG3), 2.0, LOG2).item() == pytest.approx(math.log(5.5 / 4.5))
+
+
+def test_dpo_by_hand():
+    # margin log 3 at beta 2: log(1 + 1/9) / 2
+    assert dpo_loss(values(LOG3), values(0.0), 2.0).item() == pytest.approx(math.log(10 / 9) / 2)
+    assert dpo_loss(values(5.0), values(5.0), 0.5).item() == pytest.approx(2 * LOG2)
+
+
+def test_unlikelihood_by_hand():
+    assert unlikelihood_loss(values(0.0, LOG3)).item() == pytest.approx((LOG2 + math.log(4)) / 2)

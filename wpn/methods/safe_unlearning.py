@@ -1,0 +1,37 @@
+"""Safe Unlearning: Zhang et al. (arXiv 2407.02855), section 3: unlearn harm, learn to refuse, keep what is benign.
+
+L = NLL(benign) + 0.5 NLL(refusal) - 0.3 E log sigmoid(-(mean log p(y-) - mean log p_frozen(y-))). The refusals are our
+harmless responses. Relation to the others: `sft` with an unlikelihood that is `npo` of means over tokens, beta 1.
+"""
+
+from torch import Tensor, nn
+
+from wpn.config import SafeUnlearning
+from wpn.data.forget import Step
+from wpn.losses.cross_entropy import cross_entropy
+from wpn.objective import Models, Terms, retain_terms
+
+
+def terms(models: Models, step: Step, settings: SafeUnlearning) -> Terms:
+    """cross_entropy of the harmless responses and unlikelihood of the harmful ones, in one pass; retention."""
+    size = len(step.examples)
+    harmful = [e.harmful for e in step.examples]
+    values, mask = models.log_likelihoods([e.positive for e in step.examples] + harmful)  # (2B, T)
+    means = values[size:].sum(dim=1) / mask[size:].sum(dim=1)  # (B,)
+    frozen = models.frozen_log_likelihoods(harmful).sum(dim=1) / mask[size:].sum(dim=1)
+    forget = {
+        "cross_entropy": cross_entropy(values[:size], mask[:size]),
+        "unlikelihood": unlikelihood_loss(means - frozen),
+    }
+    return Terms(forget) | retain_terms(models, step.retain, settings)
+
+
+def unlikelihood_loss(log_ratios: Tensor) -> Tensor:
+    """mean log(1 + p / p_frozen), p the geometric mean of the tokens' probabilities.
+
+    Args:
+        log_ratios: (B,) mean log p(y-) - mean log p_frozen(y-), in nats a token.
+    Returns:
+        Scalar; log 2 while nothing has changed.
+    """
+    return -nn.functional.logsigmoid(-log_ratios).mean()

@@ -1,0 +1,84 @@
+"""WPN, Weighted Positional N-pair learning (arXiv 2408.09459, ECAI 2024): prefer the harmless response.
+
+Its equations are not public; docs/method.md says what is known and what is our reading. Two readings of "position-
+weighted mean pooling that enters an N-pair loss": of log-likelihoods (output) or of the last layer's states (hidden).
+
+Relation to the others: without the N-pair term it is `sft`. With one negative, uniform weights and reference scores
+the N-pair term is `dpo`'s loss of mean instead of summed log-ratios.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from wpn.config import Wpn
+from wpn.data.batches import Batch
+from wpn.data.forget import Example, Step
+from wpn.likelihood import forward, token_log_likelihoods
+from wpn.losses.cross_entropy import cross_entropy
+from wpn.losses.n_pair import n_pair_loss
+from wpn.objective import Models, Terms, retain_terms
+from wpn.pooling import position_weighted_mean, position_weights
+
+
+def terms(models: Models, step: Step, settings: Wpn) -> Terms:
+    """n_pair and cross_entropy of the responses; what holds the model on benign text."""
+    return _response_terms(models, step.examples, settings) | retain_terms(models, step.retain, settings)
+
+
+def _response_terms(models: Models, examples: list[Example], settings: Wpn) -> Terms:
+    """One forward pass over positives and, where they are needed, negatives."""
+    if not (settings.n_pair or settings.cross_entropy):
+        return Terms()
+    size = len(examples)
+    rows = [example.positive for example in examples]
+    if settings.n_pair:
+        rows += [row for example in examples for row in example.negatives]
+    batch = models.collate(rows)  # (B + B*N, T)
+    output = forward(models.trained, batch, hidden=bool(settings.n_pair) and settings.reading == "hidden")
+    values, mask = token_log_likelihoods(output.logits, batch)  # (B + B*N, T-1)
+    found = {}
+    if settings.cross_entropy:
+        found["cross_entropy"] = cross_entropy(values[:size], mask[:size])
+    if settings.n_pair:
+        if settings.reading == "output":
+            if settings.reference:
+                # Two samples of one model differ in their likelihoods by chance alone. Counted from the frozen
+                # model, every pair starts at a margin of zero, and none is pushed for what its samples were.
+                values = values - models.frozen_log_likelihoods(rows)
+            scores = sequence_scores(values, mask, settings.position_weights)  # (B + B*N,)
+        else:
+            scores = representation_scores(output.hidden_states[-1], batch, size, settings.position_weights)
+        found["n_pair"] = n_pair_loss(scores[:size], scores[size:].view(size, -1), settings.temperature)
+    return Terms(forget=found)
+
+
+def sequence_scores(log_likelihoods: Tensor, mask: Tensor, weights: str) -> Tensor:
+    """Reading P (ours): s(x, y) = sum_t w_t log p(y_t | x, y_<t), the position-weighted mean log-likelihood.
+
+    Args:
+        log_likelihoods: (R, T) of each response token, zero elsewhere.
+        mask: (R, T) 1 for response tokens.
+        weights: linear | uniform | reversed.
+    Returns:
+        (R,) scores in nats a token.
+    """
+    return (log_likelihoods * position_weights(mask, weights)).sum(dim=1)
+
+
+def representation_scores(hidden: Tensor, batch: Batch, size: int, weights: str) -> Tensor:
+    """Reading H (ours): the cosine of the pooled prompt and the pooled response.
+
+    Args:
+        hidden: (R, T, D) states of the last layer; the first `size` rows are positives, the rest their negatives,
+            row by row.
+        batch: the tokens of these states.
+        size: B.
+    Returns:
+        (R,) similarities in [-1, 1].
+    """
+    prompt = batch.attention - batch.response  # (R, T)
+    anchors = position_weighted_mean(hidden[:size], prompt[:size], weights)  # (B, D)
+    responses = position_weighted_mean(hidden, batch.response, weights)  # (R, D)
+    negatives_each = len(responses) // size - 1
+    repeated = torch.cat([anchors, anchors.repeat_interleave(negatives_each, dim=0)])  # (R, D)
+    return nn.functional.cosine_similarity(repeated, responses, dim=1)
