@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-INTERVAL = 0.5  # seconds between two looks at the memory
+INTERVAL = 2.0  # seconds between two looks at the memory, which cost a tenth of a second each
 
 
 def measure(folder: Path, module: str, *arguments: str) -> dict[str, float]:
