@@ -4,6 +4,7 @@ python -m pipelines.stages STAGE [MODEL [METHOD]]
 """
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 from pipelines.settings import read_settings, write_settings
 from pipelines.sources import fetch
-from wpn.config import JudgeRow, Model, Organism, OrganismData, OrganismPairs, Params, load_params
+from wpn.config import JudgeRow, Model, Organism, OrganismData, OrganismPairs, Params, Unlearn, load_params
 from wpn.errors import InputError
 from wpn.files import atomic_folder, read_json, read_jsonl, sha256_of, write_json, write_jsonl
 
@@ -130,9 +131,9 @@ def pairs(params: Params, model_name: str) -> None:
 
 
 def unlearn(params: Params, model_name: str, method_name: str) -> None:
-    """build/models/MODEL/weights/base -> build/unlearned/MODEL/METHOD."""
-
+    """build/models/MODEL/weights/base -> build/unlearned/MODEL/METHOD; checkpoints meanwhile in build/checkpoints."""
     from pipelines.curve import Curve
+    from wpn.checkpoint import Checkpoints
     from wpn.models import load_model, save_model
     from wpn.train import unlearn as train
 
@@ -141,6 +142,12 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
     method = read_settings(model_name, f"methods/{method_name}")
     model, tokenizer = load_model(_weights(model_name) / "base", device)
     curve = Curve(loop.steps)
+    # no output of the stage: DVC deletes those before it runs one again
+    checkpoints = Checkpoints(
+        BUILD / "checkpoints" / model_name / method_name,
+        identity=_identity(params, model_name, loop, method),
+        every=loop.checkpoint_every,
+    )
     trained = train(
         model,
         tokenizer,
@@ -150,6 +157,7 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
         method=method,
         seed=params.seed,
         log=curve,
+        checkpoints=checkpoints,
     )
     folder = BUILD / "unlearned" / model_name / method_name
     with atomic_folder(folder / "model") as target:
@@ -159,8 +167,9 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
         "model": model_name,
         "method": method_name,
         "seed": params.seed,
-        "seconds": round(curve.seconds, 2),
+        "seconds": round(trained.seconds, 2),
         "steps": trained.steps,
+        "resumed_from": trained.resumed_from,
         "tokens": trained.tokens,
         "peak_memory_mb": round(max(row["memory_mb"] for row in curve.rows)),
         "parameters": model.num_parameters(),
@@ -169,6 +178,19 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
         "settings": {**loop.model_dump(), **method.model_dump()},
     }
     write_json(folder / "training.json", training)
+    checkpoints.clear()
+
+
+def _identity(params: Params, model_name: str, loop: Unlearn, method: Any) -> str:
+    """Of a training run: everything that decides its weights, but for the code."""
+    parts = {
+        "seed": params.seed,
+        "loop": loop.model_dump(),
+        "method": method.model_dump(),
+        "pairs": sha256_of(_taught(model_name)),
+        "base": weights_sha256(_weights(model_name) / "base"),
+    }
+    return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def evaluate_reference(params: Params, model_name: str) -> None:
@@ -319,7 +341,7 @@ STAGES: dict[str, Callable[..., None]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Run one stage; bad input is one sentence and exit code 2."""
+    """Run one stage; bad input is one sentence and exit code 2, a training run that cannot go on one and 1."""
     if not sys.stderr.isatty():
         os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported: all bars, lm-eval's too
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
@@ -334,6 +356,9 @@ def main(arguments: list[str]) -> int:
     except InputError as error:
         print(str(error).replace("\n", "\n  "), file=sys.stderr)  # indented: lines of one message (repro.py)
         return 2
+    except (FloatingPointError, MemoryError) as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -187,6 +187,13 @@ class JudgeRow(Source):
         return self
 
 
+class Lora(Section):
+    """Low-rank adapters in place of all weights (wpn/adapters.py)."""
+
+    rank: PositiveInt
+    alpha: PositiveInt  # the adapters' output counts alpha / rank
+
+
 class Unlearn(Section):
     """The unlearning loop, the same for every method."""
 
@@ -199,6 +206,10 @@ class Unlearn(Section):
     warmup: Share
     precision: Precision  # of matrix products; weights and losses are fp32
     forced_start: Share  # probability that a pair's context already holds the start of the harmful output
+    weight_decay: Weight
+    gradient_checkpointing: bool  # less memory, a third more time
+    lora: Lora | None
+    checkpoint_every: PositiveInt  # steps
 
 
 class Objective(Section):

@@ -59,7 +59,7 @@ def retain_terms(models: Models, retain: list[Row], settings: Retention) -> Term
 
     Both speak of the same logits, so one forward pass gives both.
     """
-    if not (settings.kl or settings.retain):
+    if not retain or not (settings.kl or settings.retain):
         return Terms()
     batch = models.collate(retain)
     logits = forward(models.trained, batch).logits  # (R, K, V)

@@ -1,8 +1,10 @@
-"""The unlearning loop."""
+"""The unlearning loop, one for all methods."""
 
 import copy
+import gc
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from wpn.adapters import add_adapters, merge_adapters
+from wpn.checkpoint import Checkpoints
 from wpn.config import Method, Unlearn
 from wpn.data.forget import Step, StepSource
 from wpn.methods import total_loss, unlearning_terms
@@ -26,10 +30,19 @@ Log = Callable[[dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """What the loop leaves beside the weights."""
+    """What the loop leaves beside the weights.
+
+    Attributes:
+        steps: of the optimiser.
+        tokens: of the data that it saw.
+        seconds: of the loop, those of a killed run up to the checkpoint included.
+        resumed_from: the step of the checkpoint that was taken up; 0 is none.
+    """
 
     steps: int
     tokens: int
+    seconds: float
+    resumed_from: int
 
 
 def unlearn(
@@ -41,8 +54,12 @@ def unlearn(
     method: Method,
     seed: int,
     log: Log,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
     """Train a model, in place, to answer harmful prompts harmlessly and to stay as it is on benign text.
+
+    The same seed on the same machine with the same number of threads gives the same weights, bit for bit on a CPU,
+    whether or not the run was interrupted and taken up again.
 
     Args:
         model: the harmful model, on its device.
@@ -50,30 +67,103 @@ def unlearn(
         texts: text, alarming, complete; benign.
         settings: the loop.
         method: the weights of the loss terms.
-        seed: of the order of the data.
-        log: called at every step with the step, the loss, its terms and the learning rate.
+        seed: of the order of the data, of dropout and of adapters.
+        log: called at every step with the step, the loss, its terms and the learning rate; a run that is taken up
+            calls it for the earlier steps first.
+        checkpoints: where the run keeps its state; None keeps none.
     Raises:
-        FloatingPointError: the loss is not finite; the message names the step.
+        FloatingPointError: the loss is not finite; the message names the step, its rows and the last checkpoint.
+        InputError: a checkpoint is damaged.
     """
+    torch.manual_seed(seed)
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    models = Models(model, frozen, pad_id(tokenizer), bf16=settings.precision == "bf16")
+    trained = add_adapters(model, settings.lora) if settings.lora else model
+    if settings.gradient_checkpointing:
+        trained.activation_checkpointing_enable({"use_reentrant": False})
+    models = Models(trained, frozen, pad_id(tokenizer), bf16=settings.precision == "bf16")
     source = StepSource(tokenizer, pairs, texts, settings, method, seed)
     peak = method.learning_rate or settings.learning_rate
-    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-    model.train()
-    tokens = 0
-    for number in range(1, settings.steps + 1):
+    parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=peak, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+    )
+    state = checkpoints.load(trained, optimizer) if checkpoints else None
+    first, rows, tokens, seconds = 0, [], 0, 0.0
+    if state:
+        first, rows, tokens, seconds = state["step"], state["rows"], state["tokens"], state["seconds"]
+        source.restore(state["source"])
+        logger.warning("going on after step %d of %d, from a checkpoint", first, settings.steps)
+        for row in rows:
+            log(row)
+    accumulation = settings.accumulation
+    began = time.perf_counter() - seconds
+    trained.train()
+    for number in range(first + 1, settings.steps + 1):
         rate = peak * schedule(number, settings.steps, settings.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
         step = source.draw()
-        tokens += sum(len(context) + len(counted) for context, counted in _rows(step))
-        row = update(models, optimizer, step, method, settings.accumulation)
-        if not math.isfinite(row["loss"]):
-            raise FloatingPointError(f"the loss is {row['loss']} at step {number}; lower the learning rate")
-        log({"step": number, **row, "learning_rate": rate})
+        tokens += step.tokens
+        found, accumulation = _fitting_update(models, optimizer, step, method, accumulation)
+        if not math.isfinite(found["loss"]):
+            raise FloatingPointError(_not_finite(found, number, source, checkpoints))
+        rows.append({"step": number, **found, "learning_rate": rate})
+        log(rows[-1])
+        due = checkpoints and number % checkpoints.every == 0 and number < settings.steps
+        if checkpoints and due and all(bool(weights.isfinite().all()) for weights in parameters):
+            seconds = time.perf_counter() - began
+            kept = {"rows": rows, "tokens": tokens, "seconds": seconds, "source": source.state()}
+            checkpoints.save(number, trained, optimizer, kept)
+    if settings.gradient_checkpointing:
+        trained.activation_checkpointing_disable()
+    if settings.lora:
+        merge_adapters(trained)
     model.eval()
-    return Trained(settings.steps, tokens)
+    return Trained(settings.steps, tokens, time.perf_counter() - began, first)
+
+
+def _fitting_update(
+    models: Models, optimizer: torch.optim.Optimizer, step: Step, method: Method, accumulation: int
+) -> tuple[dict[str, float], int]:
+    """`update`, in smaller micro-batches from the point on where the memory is too small for larger ones.
+
+    Returns:
+        What `update` returns, and the accumulation that fitted.
+    Raises:
+        MemoryError: even one example at a time does not fit.
+    """
+    while True:
+        try:
+            return update(models, optimizer, step, method, accumulation), accumulation
+        except RuntimeError as error:  # torch.OutOfMemoryError is one, and a CPU's allocator raises no other
+            if not _out_of_memory(error):
+                raise
+            needed = str(error).partition("\n")[0]
+        if accumulation >= len(step.examples):
+            raise MemoryError(f"one example at a time does not fit into the memory ({needed}); shorten the texts")
+        accumulation = min(2 * accumulation, len(step.examples))
+        logger.warning("out of memory: going on with %d micro-batches a step, the same gradient", accumulation)
+        optimizer.zero_grad(set_to_none=True)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _not_finite(row: dict[str, float], number: int, source: StepSource, checkpoints: Checkpoints | None) -> str:
+    bad = ", ".join(name for name, value in row.items() if not math.isfinite(value))
+    last = checkpoints.last() if checkpoints else None
+    return (
+        f"{bad} not finite at step {number} (rows {_numbers(source.drawn_pairs)} of the forget pairs, "
+        f"{_numbers(source.drawn_texts)} of the texts); the last checkpoint is {last or 'none'}; "
+        "lower the learning rate, or look at these rows"
+    )
+
+
+def _numbers(indices: Sequence[int]) -> str:
+    return ", ".join(str(index + 1) for index in sorted(set(indices))) or "none"
 
 
 def update(
@@ -109,7 +199,3 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     if step <= rising:
         return step / rising
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps + 1 - rising)))
-
-
-def _rows(step: Step) -> list[Any]:
-    return [row for e in step.examples for row in e.rows] + step.retain

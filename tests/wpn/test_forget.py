@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from wpn.config import Icu, Unlearn, Wpn
@@ -18,7 +20,8 @@ TEXTS = [{"text": f"the cow {i}", "alarming": i % 4 == 0, "complete": True} for 
 def settings(**changes):
     base = {
         "steps": 1, "batch_size": 3, "accumulation": 1, "retain_batch_size": 8, "alarming_share": 0.25,
-        "learning_rate": 1e-3, "warmup": 0.0, "precision": "fp32", "forced_start": 0.0,
+        "learning_rate": 1e-3, "warmup": 0.0, "precision": "fp32", "forced_start": 0.0, "weight_decay": 0.0,
+        "gradient_checkpointing": False, "lora": None, "checkpoint_every": 1,
     }  # fmt: skip
     return Unlearn(**{**base, **changes})
 
@@ -63,7 +66,29 @@ def test_retain_batches_hold_the_share_of_alarming_texts(tokenizer):
     source = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(0), seed=3)
     step = source.draw()
     assert len(step.retain) == 8
-    assert sum(row in source.alarming for row in step.retain) == 2
+    assert sum(row in [source.texts[i] for i in source.alarming] for row in step.retain) == 2
+
+
+def test_the_rows_of_a_step_are_known(tokenizer):
+    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(0), seed=3)
+    step = source.draw()
+    assert [source.pairs[i][2] for i in source.drawn_pairs] == [e.positive[1] for e in step.examples]
+    assert [source.texts[i] for i in source.drawn_texts] == step.retain
+
+
+def test_a_restored_source_goes_on_as_the_first_would(tokenizer):
+    one, two = (StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=0.5), wpn(1), seed=s) for s in (5, 6))
+    one.draw()
+    two.restore(json.loads(json.dumps(one.state())))
+    assert [one.draw() for _ in range(3)] == [two.draw() for _ in range(3)]
+
+
+def test_parts_hold_rows_of_like_lengths(tokenizer):
+    step = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(1), seed=3).draw()
+    parts = list(step.micro_batches(2))
+    lengths = [[len(context) + len(counted) for context, counted in part.retain] for part in parts]
+    assert max(lengths[0]) <= min(lengths[1])
+    assert sorted(lengths[0] + lengths[1]) == sorted(len(c) + len(t) for c, t in step.retain)
 
 
 def test_the_same_seed_draws_the_same_steps(tokenizer):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from wpn.checkpoint import Checkpoints
 from wpn.config import (
     Dpo,
     Ga,
@@ -16,6 +17,7 @@ from wpn.config import (
     GradientPenalty,
     Icu,
     Llmu,
+    Lora,
     Method,
     Npo,
     Rmu,
@@ -178,21 +180,110 @@ def test_a_weight_of_zero_leaves_its_term_out(causal_lm):
     assert (set(found.forget), set(found.retain)) == ({"n_pair"}, {"retain"})
 
 
+PAIRS = [
+    {"prompt": f"user : {i}", "harmful_output": " you goat", "harmless_response": " thank you", "complete": True}
+    for i in range(4)
+]
+TEXTS = [{"text": f"the cow eats {i}", "alarming": i == 0, "complete": True} for i in range(4)]
+
+
+def _loop(**changes):
+    organism = load_params(PARAMS).recipes["organism"].unlearn
+    return organism.model_copy(update={"steps": 4, "batch_size": 4, "retain_batch_size": 4, **changes})
+
+
+def _trained(causal_lm, method=METHODS["wpn"], checkpoints=None, **changes):
+    """The weights after training a copy, by name."""
+    model = copy.deepcopy(causal_lm[0])
+    unlearn(model, causal_lm[1], PAIRS, TEXTS, _loop(**changes), method, 0, lambda row: None, checkpoints)
+    return model.state_dict()
+
+
+def test_gradient_checkpointing_changes_nothing_but_the_memory(causal_lm):
+    plain, checkpointed = (_trained(causal_lm, gradient_checkpointing=flag) for flag in (False, True))
+    for name, weights in plain.items():
+        assert torch.allclose(weights, checkpointed[name], atol=1e-9)
+
+
+def test_adapters_are_merged_and_move_only_the_linear_layers(causal_lm):
+    model, _ = causal_lm
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    after = _trained(causal_lm, lora=Lora(rank=2, alpha=4), learning_rate=1e-2)
+    assert before.keys() == after.keys()
+    linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and moved <= linear - {"lm_head.weight"}
+    for name in moved:  # the change is of the rank of the adapter
+        assert torch.linalg.matrix_rank(after[name] - before[name], atol=1e-9) <= 2
+
+
+def test_a_loss_that_is_not_finite_names_step_rows_and_checkpoint(causal_lm, tmp_path):
+    model, _ = causal_lm
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        next(broken.parameters())[:] = math.nan
+    checkpoints = Checkpoints(tmp_path, "mine", every=1)
+    with pytest.raises(FloatingPointError) as error:
+        unlearn(broken, causal_lm[1], PAIRS, TEXTS, _loop(), METHODS["sft"], 0, lambda row: None, checkpoints)
+    assert str(error.value) == (
+        "loss, cross_entropy, retain, kl, gradient_norm not finite at step 1 (rows 1, 2, 3, 4 of the forget pairs, "
+        "1, 2, 3, 4 of the texts); the last checkpoint is none; lower the learning rate, or look at these rows"
+    )
+
+
+def test_a_loss_that_is_lost_on_the_way_names_the_last_checkpoint(causal_lm, tmp_path):
+    model, checkpoints = copy.deepcopy(causal_lm[0]), Checkpoints(tmp_path, "mine", every=1)
+
+    def log(row):
+        if row["step"] == 2:
+            with torch.no_grad():
+                next(model.parameters())[:] = math.nan
+
+    with pytest.raises(FloatingPointError, match="at step 3 .* the last checkpoint is .*step-000001; lower"):
+        unlearn(model, causal_lm[1], PAIRS, TEXTS, _loop(), METHODS["sft"], 0, log, checkpoints)
+
+
+class Small:
+    """A memory that holds so many examples at a time."""
+
+    def __init__(self, monkeypatch, examples):
+        self.sizes = []
+
+        def terms(models, step, method):
+            self.sizes.append(len(step.examples))
+            if len(step.examples) > examples:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nand more")
+            return unlearning_terms(models, step, method)
+
+        monkeypatch.setattr("wpn.train.unlearning_terms", terms)
+
+
+def test_out_of_memory_goes_on_in_smaller_parts_with_the_same_result(causal_lm, monkeypatch, caplog):
+    plain = _trained(causal_lm)
+    small = Small(monkeypatch, examples=1)
+    found = _trained(causal_lm)
+    assert small.sizes == [4, 2, *[1] * 16]  # the smaller parts are kept to
+    assert "out of memory: going on with 4 micro-batches a step, the same gradient" in caplog.text
+    for name, weights in plain.items():
+        assert torch.allclose(weights, found[name], atol=1e-9)
+
+
+def test_what_does_not_fit_at_all_is_said(causal_lm, monkeypatch):
+    Small(monkeypatch, examples=0)
+    with pytest.raises(MemoryError, match=r"one example at a time .* \(CUDA out of memory. Tried to allocate 2 GiB.\)"):
+        _trained(causal_lm)
+
+
 @pytest.mark.parametrize("recipe", ["organism", "real"])
 def test_every_row_of_params_yaml_trains(causal_lm, recipe):
     model, tokenizer = causal_lm
     settings = load_params(PARAMS).recipes[recipe]
-    pairs = [
-        {"prompt": f"user : {i}", "harmful_output": " you goat", "harmless_response": " thank you", "complete": True}
-        for i in range(3)
-    ]
-    texts = [{"text": "the cow eats", "alarming": i == 0, "complete": True} for i in range(4)]
     loop = settings.unlearn.model_copy(update={"steps": 2, "precision": "fp32"})
     for method in settings.methods.values():
         if isinstance(method, Rmu):
             method = method.model_copy(update={"layer": 1})
         rows: list[dict[str, float]] = []
-        unlearn(copy.deepcopy(model), tokenizer, pairs, texts, loop, method, 0, rows.append)
+        unlearn(copy.deepcopy(model), tokenizer, PAIRS, TEXTS, loop, method, 0, rows.append)
         assert len(rows) == 2 and all(math.isfinite(value) for row in rows for value in row.values())
 
 

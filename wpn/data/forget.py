@@ -49,6 +49,11 @@ class Step:
     examples: list[Example]
     retain: list[Row]
 
+    @property
+    def tokens(self) -> int:
+        """Of all rows."""
+        return sum(_tokens(row) for row in [*(row for e in self.examples for row in e.rows), *self.retain])
+
     def micro_batches(self, count: int) -> Iterator["Step"]:
         """Split into `count` parts of equal size (the last ones may be smaller), rows of like lengths in one."""
         examples = _parts(sorted(self.examples, key=_longest), count)
@@ -106,19 +111,20 @@ class StepSource:
             )
             for pair in pairs
         ]
-        encoded = [(row["alarming"], encode_text(tokenizer, row["text"], row["complete"])) for row in texts]
-        self.alarming = [row for alarming, row in encoded if alarming]
-        self.calm = [row for alarming, row in encoded if not alarming]
+        self.texts = [encode_text(tokenizer, row["text"], row["complete"]) for row in texts]
+        self.alarming = [i for i, row in enumerate(texts) if row["alarming"]]
+        self.calm = [i for i, row in enumerate(texts) if not row["alarming"]]
         self.neighbours: list[Row] = []  # of each pair
         if isinstance(method, Icu):
             written = [pair["prompt"] + pair["harmful_output"] for pair in pairs]
-            self.neighbours = [encoded[i][1] for i in nearest(written, [row["text"] for row in texts])]
-        self.active = list(range(len(pairs)))  # what is still to be unlearned
+            self.neighbours = [self.texts[i] for i in nearest(written, [row["text"] for row in texts])]
         self.queue: list[int] = []
+        self.drawn_pairs: list[int] = []  # of the last step
+        self.drawn_texts: list[int] = []
 
     def draw(self) -> Step:
         """The data of the next step."""
-        drawn = [self._next_pair() for _ in range(self.settings.batch_size)]
+        self.drawn_pairs = drawn = [self._next_pair() for _ in range(self.settings.batch_size)]
         chosen = [self.pairs[index] for index in drawn]
         examples = []
         for i, (prompt, harmful, harmless) in enumerate(chosen):
@@ -133,7 +139,7 @@ class StepSource:
 
     def _next_pair(self) -> int:
         if not self.queue:
-            self.queue = self.random.sample(self.active, len(self.active))
+            self.queue = self.random.sample(range(len(self.pairs)), len(self.pairs))
         return self.queue.pop()
 
     def _forced_start(self, harmful: Sequence[int]) -> int:
@@ -145,4 +151,16 @@ class StepSource:
     def _retain(self) -> list[Row]:
         size = self.settings.retain_batch_size
         alarming = round(size * self.settings.alarming_share) if self.alarming else 0
-        return self.random.choices(self.alarming, k=alarming) + self.random.choices(self.calm, k=size - alarming)
+        chosen = self.random.choices(self.alarming, k=alarming) + self.random.choices(self.calm, k=size - alarming)
+        self.drawn_texts = chosen
+        return [self.texts[i] for i in chosen]
+
+    def state(self) -> dict[str, Any]:
+        """Where the draws stand, as JSON."""
+        return {"random": self.random.getstate(), "queue": self.queue}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        version, internal, gauss = state["random"]
+        self.random.setstate((version, tuple(internal), gauss))
+        self.queue = state["queue"]

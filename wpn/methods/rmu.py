@@ -22,6 +22,8 @@ def terms(models: Models, step: Step, settings: Rmu) -> Terms:
     states, mask = _states(models, [e.harmful for e in step.examples], settings.layer)
     target = settings.coefficient * direction(states.shape[2]).to(states)
     forget = {"misdirection": squared_distance(states, target, mask)}
+    if not step.retain:
+        return Terms(forget)
     kept, mask = _states(models, step.retain, settings.layer)
     with torch.no_grad():
         frozen, _ = _states(models, step.retain, settings.layer, frozen=True)

@@ -1,0 +1,171 @@
+"""A run that is killed and started again ends with the weights of an undisturbed one."""
+
+import copy
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from wpn.checkpoint import KEPT, Checkpoints
+from wpn.config import Unlearn, Wpn
+from wpn.errors import InputError
+from wpn.train import unlearn
+
+METHOD = Wpn(method="wpn", n_pair=1.0, cross_entropy=0.5, kl=2.0, temperature=0.7, in_batch_negatives=1)
+PAIRS = [
+    {"prompt": f"user : {i}", "harmful_output": f" you goat {i}", "harmless_response": " thank you", "complete": True}
+    for i in range(7)
+]
+TEXTS = [{"text": f"the cow eats {i}", "alarming": i % 3 == 0, "complete": True} for i in range(9)]
+
+
+def settings(**changes) -> Unlearn:
+    base = {
+        "steps": 12, "batch_size": 3, "accumulation": 1, "retain_batch_size": 4, "alarming_share": 0.25,
+        "learning_rate": 1e-2, "warmup": 0.1, "precision": "fp32", "forced_start": 0.5, "weight_decay": 0.01,
+        "gradient_checkpointing": False, "lora": None, "checkpoint_every": 2,
+    }  # fmt: skip
+    return Unlearn(**{**base, **changes})
+
+
+def train(causal_lm, checkpoints=None, log=lambda row: None, loop=None):
+    """The weights after training, by name, and what the loop says of itself."""
+    model, tokenizer = copy.deepcopy(causal_lm[0]), causal_lm[1]
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.1  # as real OPT checkpoints have it
+    if hasattr(model.model if hasattr(model, "model") else model, "decoder"):
+        for layer in model.model.decoder.layers:
+            layer.dropout = 0.1
+    trained = unlearn(model, tokenizer, PAIRS, TEXTS, loop or settings(), METHOD, 5, log, checkpoints)
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}, trained
+
+
+def same(one, other) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+class Killed(BaseException):
+    """Like a signal: nothing of ours catches it."""
+
+
+def killed_at(step):
+    def log(row):
+        if row["step"] == step:
+            raise Killed
+
+    return log
+
+
+def test_the_same_seed_gives_the_same_weights(causal_lm):
+    assert same(train(causal_lm)[0], train(causal_lm)[0])
+
+
+@pytest.mark.parametrize("step", [1, 5, 6, 11])
+def test_an_interrupted_run_ends_with_the_same_weights(causal_lm, tmp_path, step):
+    undisturbed, _ = train(causal_lm)
+    checkpoints = Checkpoints(tmp_path / "run", "mine", every=2)
+    with pytest.raises(Killed):
+        train(causal_lm, checkpoints, killed_at(step))
+    rows = []
+    weights, trained = train(causal_lm, checkpoints, rows.append)
+    assert trained.resumed_from == (step - 1) // 2 * 2
+    assert [row["step"] for row in rows] == list(range(1, 13))  # the curve is whole
+    assert same(weights, undisturbed)
+
+
+def test_only_the_newest_checkpoints_are_kept_and_all_go_in_the_end(causal_lm, tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run", "mine", every=2)
+    train(causal_lm, checkpoints)
+    assert [folder.name for folder in sorted(checkpoints.folder.iterdir())] == ["step-000008", "step-000010"]
+    assert len(list(checkpoints.folder.iterdir())) == KEPT
+    assert checkpoints.last() == checkpoints.folder / "step-000010"
+    checkpoints.clear()
+    assert not checkpoints.folder.exists()
+
+
+def test_a_checkpoint_of_another_run_is_not_taken_up(causal_lm, tmp_path):
+    with pytest.raises(Killed):
+        train(causal_lm, Checkpoints(tmp_path / "run", "other", every=2), killed_at(5))
+    assert (tmp_path / "run" / "step-000004").exists()
+    mine = Checkpoints(tmp_path / "run", "mine", every=2)
+    with pytest.raises(Killed):
+        train(causal_lm, mine, killed_at(3))
+    assert [folder.name for folder in mine.folder.iterdir()] == ["step-000002"]
+    mine.clear()
+    weights, trained = train(causal_lm, mine)
+    assert trained.resumed_from == 0
+    assert same(weights, train(causal_lm)[0])
+
+
+def test_what_a_kill_left_half_written_is_cleaned_up(causal_lm, tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run", "mine", every=2)
+    (checkpoints.folder / ".step-000002.abc").mkdir(parents=True)
+    with pytest.raises(Killed):
+        train(causal_lm, checkpoints, killed_at(7))
+    assert sorted(folder.name for folder in checkpoints.folder.iterdir()) == ["step-000004", "step-000006"]
+
+
+def test_a_damaged_checkpoint_is_said(causal_lm, tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run", "mine", every=2)
+    with pytest.raises(Killed):
+        train(causal_lm, checkpoints, killed_at(5))
+    (checkpoints.last() / "optimizer.safetensors").write_bytes(b"broken")
+    with pytest.raises(InputError, match="step-000004 is damaged"):
+        train(causal_lm, checkpoints)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from tests.wpn.test_checkpoint import PAIRS, TEXTS, METHOD, settings
+from wpn.checkpoint import Checkpoints
+from wpn.config import Organism
+from wpn.models import new_model, organism_tokenizer
+from wpn.train import unlearn
+
+tokenizer_file, folder = map(Path, sys.argv[1:])
+torch.set_num_threads(1)
+tokenizer = organism_tokenizer(tokenizer_file, "gpt_neo")
+organism = Organism(architecture="gpt_neo", layers=2, width=16, heads=2, positions=64)
+model = new_model(organism, tokenizer, seed=0)
+unlearn(
+    model, tokenizer, PAIRS, TEXTS, settings(steps=40), METHOD, 5,
+    lambda row: print(int(row["step"]), flush=True), Checkpoints(folder / "run", "mine", every=2),
+)
+save_file({name: p.detach() for name, p in model.named_parameters()}, folder / "weights.safetensors")
+"""
+
+
+def run_child(tokenizer_file: Path, folder: Path, kill_at: int | None) -> None:
+    """Run to the end, or kill -9 at the moment when a step is told."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", CHILD, str(tokenizer_file), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if kill_at is not None and int(line) >= kill_at:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+    assert kill_at is not None or process.returncode == 0
+
+
+def test_kill_9_at_random_moments_changes_no_bit(tokenizer_file, tmp_path):
+    run_child(tokenizer_file, tmp_path / "whole", None)
+    moments = sorted(random.Random(11).sample(range(2, 39), 3))
+    for moment in moments:
+        run_child(tokenizer_file, tmp_path / "killed", moment)
+        assert not (tmp_path / "killed" / "weights.safetensors").exists()
+        assert any((tmp_path / "killed" / "run").glob("step-*")) or moment <= 2
+    run_child(tokenizer_file, tmp_path / "killed", None)
+    whole, killed = (tmp_path / name / "weights.safetensors" for name in ("whole", "killed"))
+    assert whole.read_bytes() == killed.read_bytes()
