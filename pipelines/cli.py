@@ -107,7 +107,7 @@ def run(
         pairs = _pairs(root, model, method)
         with _prefect(root, screen) as flows:
             done = flows.unlearn(models=model or None, methods=method or None, workers=workers)
-        screen.print(report.screen_table(report.rows(root, pairs)))
+        screen.print(*report.screen_tables(report.rows(root, pairs)), sep="\n\n")
         _print_lines(report.verdicts(root, pairs))
     _print_lines(_closing_words(root, done))
 
@@ -205,7 +205,7 @@ def results(
 
         print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
         return
-    console.make_console().print(report.screen_table(rows))
+    console.make_console().print(*report.screen_tables(rows), sep="\n\n")
     _print_lines(report.verdicts(root, pairs))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 HARMLESS = ("harmless_seen", "harmless_unseen", "harmless_ood")  # each with _low and _high
+ATTACKS = ("forced_start", "in_context_k2", "relearn_5", "relearn_10", "relearn_10_worst")
 # The numbers of a row, in the order of its keys; all but `seconds` come from wpn.gate.flatten.
 NUMBERS = (
     *(f"{name}{end}" for name in HARMLESS for end in ("", "_low", "_high")),
@@ -32,12 +33,14 @@ NUMBERS = (
     "perplexity_ratio",
     "meaningful_sampled",
     *("toxicity_fall", "toxicity_fall_low", "toxicity_fall_p", "benchmark_drop_high", "task_drop_max"),
+    *ATTACKS,
+    "alarm_perplexity_ratio",
 )
 
 
 @dataclass(frozen=True)
 class Unlearned:
-    """Everything the stages wrote about one model and method; the four speak of the same weights."""
+    """Everything the stages wrote about one model and method, all of the same weights."""
 
     model: str
     method: str
@@ -70,7 +73,8 @@ def load(root: Path, model: str, method: str) -> Unlearned:
         decision=read_json(_gate(root, model, method)),
         curve=read_jsonl(folder / "curve.jsonl"),
     )
-    weights = {part["weights_sha256"] for part in (result.training, result.after, result.decision)}
+    speaking = (result.training, result.after, result.decision, result.decision["assessment"])
+    weights = {part["weights_sha256"] for part in speaking}
     if len(weights) != 1:
         raise InputError(
             f"the files of {model} / {method} under build/ speak of different weights;"
@@ -88,6 +92,13 @@ def _metrics(root: Path, model: str, stage: str, method: str | None = None) -> d
     _require(path, root, model, method)
     metrics: dict[str, Any] = read_json(path)
     return metrics
+
+
+def _assessment(root: Path, model: str, stage: str) -> dict[str, Any]:
+    path = root / "build" / "assessment" / model / stage / "summary.json"
+    _require(path, root, model, None)
+    summary: dict[str, Any] = read_json(path)
+    return summary
 
 
 def _require(path: Path, root: Path, model: str, method: str | None) -> None:
@@ -113,19 +124,21 @@ def rows(root: Path, pairs: Iterable[tuple[str, str]]) -> list[Row]:
         methods.setdefault(model, []).append(method)
     for model in methods:
         before = _metrics(root, model, "before")
-        table.append(_row(before, before, None))
+        table.append(_row(before, before, None, _assessment(root, model, "before")))
         for method in methods[model]:
             unlearned = load(root, model, method)
-            table.append(_row(before, unlearned.after, unlearned.decision))
+            table.append(_row(before, unlearned.after, unlearned.decision, unlearned.decision["assessment"]))
         if twin := _metrics(root, model, "twin"):  # empty for a real model, which has none
-            table.append(_row(before, twin, None))
+            table.append(_row(before, twin, None, _assessment(root, model, "twin")))
     return table
 
 
-def _row(before: dict[str, Any], metrics: dict[str, Any], decision: dict[str, Any] | None) -> Row:
+def _row(
+    before: dict[str, Any], metrics: dict[str, Any], decision: dict[str, Any] | None, assessment: dict[str, Any]
+) -> Row:
     from wpn.gate import flatten
 
-    numbers = flatten(before, metrics, decision and decision["comparison"])
+    numbers = flatten(before, metrics, decision and decision["comparison"], assessment)
     return {
         "model": metrics["model"],
         "method": metrics["method"],
@@ -193,6 +206,45 @@ def _cells(row: Row) -> list[str]:
         "-" if row["seconds"] is None else f"{row['seconds']:.0f}",
         row["gate"] or "",
     ]
+
+
+def screen_tables(table_rows: list[Row]) -> list["Table"]:
+    """What a run shows: the results, and the attacks where there were any."""
+    attacked = attack_table(table_rows)
+    return [screen_table(table_rows), *([attacked] if attacked else [])]
+
+
+def attack_table(table_rows: list[Row]) -> "Table | None":
+    """What attacks bring back, for a terminal of 80 columns; None where no model was attacked."""
+    if all(row[name] is None for row in table_rows for name in ATTACKS):
+        return None
+    from rich import box
+    from rich.table import Table
+
+    caption = "under attack, %: harmless after the worst forced start; else harmful; alarm: perplexity ratio"
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, caption=caption)
+    for name in ("model", "stage"):
+        table.add_column(name, no_wrap=True)
+    for name in (
+        "forced\nstart",
+        "2 harmful\nexamples",
+        "relearning\n5 steps",
+        "10 steps",
+        "10 steps,\nworst",
+        "alarm",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    model = None
+    for row in table_rows:
+        if model is not None and row["model"] != model:
+            table.add_section()
+        alarm = row["alarm_perplexity_ratio"]
+        shown = (_percent(row[name]) for name in ATTACKS)
+        table.add_row(
+            "" if row["model"] == model else row["model"], label(row), *shown, "-" if alarm is None else f"{alarm:.3f}"
+        )
+        model = row["model"]
+    return table
 
 
 def _percent(rate: float | None) -> str:

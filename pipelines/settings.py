@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from wpn.config import (
+    Assess,
     Criterion,
     DataSet,
     Evaluate,
@@ -40,6 +41,7 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "unlearn": TypeAdapter(Unlearn),
     "methods": TypeAdapter(Method),
     "evaluate": TypeAdapter(Evaluate),
+    "assess": TypeAdapter(Assess),
     "gate": TypeAdapter(list[Criterion]),
 }
 
@@ -81,6 +83,7 @@ def _sections(params: Params, model: str) -> dict[str, Any]:
         "pairs": recipe.pairs,
         "unlearn": recipe.unlearn,
         "evaluate": recipe.evaluate,
+        "assess": recipe.assess,
         "gate": recipe.gate,
         **{f"methods/{name}": recipe.methods[name] for name in params.pipeline.methods},
     }

@@ -127,6 +127,7 @@ def pairs(params: Params, model_name: str) -> None:
         write_jsonl(target / "texts.jsonl", taught.texts)
         write_jsonl(target / "held_out.jsonl", taught.held_out)
         write_jsonl(target / "samples.jsonl", taught.samples)
+        write_jsonl(target / "unused.jsonl", taught.unused)
     print(f"{model_name}: {len(taught.pairs)} forget pairs, {len(taught.texts)} texts to retain")
 
 
@@ -217,17 +218,60 @@ def evaluate(params: Params, model_name: str, method_name: str) -> None:
     write_json(target / "metrics.json", metrics)
 
 
+def assess_reference(params: Params, model_name: str) -> None:
+    """build/models/MODEL/weights/{base,twin} -> build/assessment/MODEL/{before,twin}."""
+    for stage, name in (("before", "base"), ("twin", "twin")):
+        _assess(params, model_name, _weights(model_name) / name, stage)
+
+
+def assess(params: Params, model_name: str, method_name: str) -> None:
+    """build/unlearned/MODEL/METHOD/model -> build/assessment/MODEL/METHOD."""
+    _assess(params, model_name, BUILD / "unlearned" / model_name / method_name / "model", method_name)
+
+
+def _assess(params: Params, model_name: str, checkpoint: Path, stage: str) -> None:
+    """Attack one checkpoint; a real model has no twin, and an empty summary of it."""
+    from wpn.assess import assess as attack
+    from wpn.models import load_model
+
+    started = time.perf_counter()
+    folder, summary = BUILD / "assessment" / model_name / stage, {}
+    with atomic_folder(folder / "evidence") as evidence:
+        if checkpoint.exists():
+            device = _start(params, model_name)
+            split = read_settings(model_name, "evaluate").split
+            prompts = read_jsonl(_prepared(model_name) / "prompts" / split / "unseen.jsonl")
+            found, rows = attack(
+                *load_model(checkpoint, device),
+                prompts=[row["prompt"] for row in prompts],
+                held_out=read_jsonl(_taught(model_name) / "unused.jsonl"),
+                judges=_load_judges(model_name, "grading", device),
+                settings=read_settings(model_name, "assess"),
+                seed=params.seed,
+            )
+            for name, answers in rows.items():
+                write_jsonl(evidence / f"{name}.jsonl", answers)
+            summary = {
+                "weights_sha256": weights_sha256(checkpoint),
+                "data_sha256": data_sha256(model_name),
+                **found,
+                "seconds": round(time.perf_counter() - started, 2),
+            }
+    write_json(folder / "summary.json", summary)
+
+
 def gate(params: Params, model_name: str, method_name: str) -> None:
-    """build/evaluation -> build/gate/MODEL/METHOD.json; a refusal is a result, so the stage succeeds."""
+    """build/{evaluation,assessment} -> build/gate/MODEL/METHOD.json; a refusal is a result, so the stage succeeds."""
     from wpn.compare import compare
     from wpn.gate import decide, flatten
 
     folder = BUILD / "evaluation" / model_name
     before, after = (read_json(folder / name / "metrics.json") for name in ("before", method_name))
     comparison = compare(_evidence(folder / "before"), _evidence(folder / method_name), list(after["judges"]))
-    decision = decide(flatten(before, after, comparison), read_settings(model_name, "gate"))
+    assessment = read_json(BUILD / "assessment" / model_name / method_name / "summary.json")
+    decision = decide(flatten(before, after, comparison, assessment), read_settings(model_name, "gate"))
     described = {key: after[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
-    result = {**described, **decision.as_dict(), "comparison": comparison}
+    result = {**described, **decision.as_dict(), "comparison": comparison, "assessment": assessment}
     write_json(BUILD / "gate" / model_name / f"{method_name}.json", result)
     print(f"{model_name} {method_name}: {'passed' if decision.passed else 'refused: ' + '; '.join(decision.reasons)}")
 
@@ -335,6 +379,8 @@ STAGES: dict[str, Callable[..., None]] = {
     "unlearn": unlearn,
     "evaluate-reference": evaluate_reference,
     "evaluate": evaluate,
+    "assess-reference": assess_reference,
+    "assess": assess,
     "gate": gate,
     "report": report,
 }

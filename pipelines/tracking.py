@@ -235,7 +235,9 @@ def _result_metrics(unlearned: Unlearned) -> "list[Metric]":
     training = ("seconds", "tokens", "peak_memory_mb")
     benchmark = unlearned.after.get("benchmark", {}).get("tasks", {})
     numbers: dict[str, float] = {
-        **flatten(unlearned.before, unlearned.after, unlearned.decision["comparison"]),
+        **flatten(
+            unlearned.before, unlearned.after, unlearned.decision["comparison"], unlearned.decision["assessment"]
+        ),
         **{f"training_{key}": unlearned.training[key] for key in training if key in unlearned.training},
     }
     numbers |= {f"benchmark/{task}": scores["accuracy"] for task, scores in benchmark.items()}

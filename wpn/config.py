@@ -194,6 +194,22 @@ class Lora(Section):
     alpha: PositiveInt  # the adapters' output counts alpha / rank
 
 
+class Attack(Section):
+    """How an attacker trains."""
+
+    optimizer: Literal["adamw", "sgd"]
+    learning_rate: PositiveFloat
+
+
+class RelearningAware(Attack):
+    """Unlearn also where an attacker would have the model after some harmful steps (wpn/relearn.py)."""
+
+    steps: PositiveInt  # of the attacker, at most: 1 to so many, drawn for each step of ours
+    batch_size: PositiveInt  # of the attacker
+    begin: Share  # of our steps, before which nothing is foreseen
+    weight: PositiveFloat  # of that gradient beside the one where the model is
+
+
 class Unlearn(Section):
     """The unlearning loop, the same for every method."""
 
@@ -208,6 +224,7 @@ class Unlearn(Section):
     forced_start: Share  # probability that a pair's context already holds the start of the harmful output
     weight_decay: Weight
     gradient_checkpointing: bool  # less memory, a third more time
+    relearning_aware: RelearningAware | None
     lora: Lora | None
     checkpoint_every: PositiveInt  # steps
 
@@ -329,10 +346,20 @@ class GradientPenalty(Retention):
     cross_entropy: Weight = 0.0
 
 
+class Refinement(Section):
+    """wpn/refinement.py: when a pair, and when all, are forgotten; the paper's bounds."""
+
+    bleu_below: Share = 0.01
+    n: PositiveInt = 10  # of EL_n
+    accuracy_below: Share = 0.5994
+    extraction_below: Share = 0.0499
+
+
 class Icu(Ascent, Retention):
     """wpn/methods/icu.py; `retain` and `kl` are of the neighbours."""
 
     method: Literal["icu"]
+    refinement: Refinement | None = Refinement()
 
 
 Method = Annotated[
@@ -423,6 +450,38 @@ class Evaluate(Section):
     benchmark_batch_size: PositiveInt
 
 
+class Relearning(Section):
+    """wpn/assess/relearning.py."""
+
+    pairs: PositiveInt  # harmful ones that unlearning did not see, at most
+    batch_size: PositiveInt
+    steps: list[PositiveInt] = Field(min_length=1)  # after which the prompts are asked
+    attacks: list[Attack] = Field(min_length=1)  # the first is the one that the results quote
+
+
+class InContext(Section):
+    """wpn/assess/in_context.py."""
+
+    demonstrations: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+
+
+class ForcedStart(Section):
+    """wpn/assess/forced_start.py."""
+
+    starts: list[str] = Field(min_length=1)
+
+
+class Assess(Section):
+    """What is attacked, and how; a probe that is null is left out."""
+
+    prompts: PositiveInt  # unseen ones, at most
+    max_new_tokens: PositiveInt
+    batch_size: PositiveInt
+    forced_start: ForcedStart | None
+    in_context: InContext | None
+    relearning: Relearning | None
+
+
 class Criterion(Section):
     """One bound on one number of the evaluation."""
 
@@ -449,6 +508,7 @@ class OrganismRecipe(Section):
     unlearn: Unlearn
     methods: dict[Name, Method]
     evaluate: Evaluate
+    assess: Assess
     gate: list[Criterion] = Field(min_length=1)
 
 
@@ -462,6 +522,7 @@ class RealRecipe(Section):
     unlearn: Unlearn
     methods: dict[Name, Method]
     evaluate: Evaluate
+    assess: Assess
     gate: list[Criterion] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -64,7 +64,10 @@ def _judge(value: float | None, criterion: Criterion) -> Verdict:
 
 
 def flatten(
-    before: Mapping[str, Any], after: Mapping[str, Any], comparison: Mapping[str, Any] | None = None
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    comparison: Mapping[str, Any] | None = None,
+    assessment: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
     """The flat numbers that criteria speak of, and the rows of the results.
 
@@ -72,6 +75,7 @@ def flatten(
         before: metrics of the base model.
         after: metrics of the model to judge (the base itself gives a drop of 0 and a ratio of 1).
         comparison: of wpn.compare, where the two were compared pair by pair.
+        assessment: of wpn.assess, of the model to judge.
     Returns:
         Fractions, except the ratios; a number that the metrics do not hold is left out.
     """
@@ -88,7 +92,25 @@ def flatten(
     for kind, name in (("retain", "perplexity_ratio"), ("alarm", "alarm_perplexity_ratio")):
         if kind in before.get("perplexity", {}) and kind in after.get("perplexity", {}):
             flat[name] = after["perplexity"][kind] / before["perplexity"][kind]
-    return flat | _flat_comparison(comparison or {})
+    return flat | _flat_comparison(comparison or {}) | _flat_assessment(assessment or {})
+
+
+def _flat_assessment(assessment: Mapping[str, Any]) -> dict[str, float]:
+    """Relearning is quoted of the first attack, and of the one that brought back most (`_worst`)."""
+    flat: dict[str, float] = {}
+    done = {name for name, summary in assessment.items() if isinstance(summary, dict) and "skipped" not in summary}
+    if "forced_start" in done:
+        flat["forced_start"] = assessment["forced_start"]["harmless"]
+    if "in_context" in done:
+        rates = assessment["in_context"]["demonstrations"]
+        flat |= {f"in_context_k{k}": found["rate"] for k, found in rates.items()}
+    if "relearning" in done:
+        curves = list(assessment["relearning"]["steps"].values())
+        for step in curves[0]:
+            flat[f"relearn_{step}"] = curves[0][step]["rate"]
+            flat[f"relearn_{step}_worst"] = max(curve[step]["rate"] for curve in curves)
+        flat["relearn_area"] = next(iter(assessment["relearning"]["area"].values()))
+    return flat
 
 
 def _flat_comparison(comparison: Mapping[str, Any]) -> dict[str, float]:

@@ -11,7 +11,6 @@ from wpn.data.batches import Batch, collate, positions
 from wpn.models import pad_id
 
 
-@torch.inference_mode()
 def continue_prompts(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -32,13 +31,37 @@ def continue_prompts(
     """
     if not prompts:
         return []
-    generator = torch.Generator(model.device).manual_seed(seed)
-    draw = [] if temperature is None else [Draw(temperature, generator)]
     start = [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id]
     encoded = [ids or start for ids in tokenizer(list(prompts)).input_ids]
+    tokens = continue_tokens(
+        model, tokenizer, encoded,
+        max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed,
+    )  # fmt: skip
+    texts: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    return texts
+
+
+@torch.inference_mode()
+def continue_tokens(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    encoded: Sequence[list[int]],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    temperature: float | None = None,
+    seed: int = 0,
+) -> list[list[int]]:
+    """The same of rows of tokens: the new tokens of each row, and filling behind the end token.
+
+    Args:
+        encoded: none of them empty.
+    """
+    generator = torch.Generator(model.device).manual_seed(seed)
+    draw = [] if temperature is None else [Draw(temperature, generator)]
     # little padding, and the samples of one prompt side by side
-    order = sorted(range(len(prompts)), key=lambda i: (len(encoded[i]), encoded[i]))
-    texts = [""] * len(prompts)
+    order = sorted(range(len(encoded)), key=lambda i: (len(encoded[i]), encoded[i]))
+    rows: list[list[int]] = [[]] * len(encoded)
     for first in range(0, len(order), batch_size):
         chosen = order[first : first + batch_size]
         batch = collate([(encoded[i], []) for i in chosen], pad_id(tokenizer), side="left").to(model.device)
@@ -47,10 +70,9 @@ def continue_prompts(
             max_new_tokens=max_new_tokens, pad_token_id=pad_id(tokenizer), eos_token_id=tokenizer.eos_token_id,
             do_sample=False, logits_processor=LogitsProcessorList(draw),
         )  # fmt: skip
-        decoded = tokenizer.batch_decode(output[:, batch.ids.shape[1] :], skip_special_tokens=True)
-        for i, text in zip(chosen, decoded, strict=True):
-            texts[i] = text
-    return texts
+        for i, tokens in zip(chosen, output[:, batch.ids.shape[1] :].tolist(), strict=True):
+            rows[i] = tokens
+    return rows
 
 
 class Draw(LogitsProcessor):

@@ -25,6 +25,7 @@ from wpn.models import in_precision
 Row = dict[str, Any]
 
 ALARMING_FROM = 0.2  # the judge's probability from which a benign text counts as one with alarming words
+UNUSED = 64  # harmful pairs, at most, that are left for attacks
 HELD_OUT = 3  # one of so many own texts is for the perplexity, where there is no other text
 ANY_FLUENCY = Fluency(float("inf"))  # a model's own samples are as fluent as the model
 
@@ -38,12 +39,14 @@ class Taught:
         texts: text, alarming, complete.
         held_out: text, alarming; for the perplexity, where the data have no text of their own.
         samples: one row a sample that was judged: prompt, text, harm.
+        unused: prompt, harmful_output, complete; harmful pairs that unlearning does not see, for attacks on it.
     """
 
     pairs: list[Row]
     texts: list[Row]
     held_out: list[Row]
     samples: list[Row]
+    unused: list[Row]
 
 
 def first_pairs(provocations: Sequence[Row], corpus: Sequence[Row], settings: OrganismPairs) -> Taught:
@@ -59,7 +62,8 @@ def first_pairs(provocations: Sequence[Row], corpus: Sequence[Row], settings: Or
         )
     whole = {"complete": True}
     pairs = [{**row, **whole, "own": True} for row in provocations[: settings.number]]
-    return Taught(pairs, [{**row, **whole} for row in corpus], [], [])
+    unused = [_attack(row, complete=True) for row in provocations[settings.number :][:UNUSED]]
+    return Taught(pairs, [{**row, **whole} for row in corpus], [], [], unused)
 
 
 def sampled_pairs(
@@ -106,7 +110,24 @@ def sampled_pairs(
         if score < settings.harmful_from  # nothing harmful is kept as it is
     ]
     held_out = [{"text": text, "alarming": False} for text in own[:kept]]
-    return Taught(pairs[: settings.number], retained, held_out, [row for rows in samples.values() for row in rows])
+    judged = [row for rows in samples.values() for row in rows]
+    chosen = pairs[: settings.number]
+    return Taught(chosen, retained, held_out, judged, _unused(pairs, judged, settings))
+
+
+def _unused(pairs: Sequence[Row], judged: Sequence[Row], settings: RealPairs) -> list[Row]:
+    """Harmful outputs that are in no pair: those of the data first, then samples, the most harmful ones first."""
+    known = {(row["prompt"], row["harmful_output"]) for row in pairs[: settings.number]}
+    left = [_attack(row, row["complete"]) for row in pairs[settings.number :]]
+    for row in sorted(judged, key=lambda row: -row["harm"]):
+        if row["harm"] >= settings.harmful_from:
+            left.append({"prompt": row["prompt"], "harmful_output": row["text"], "complete": False})
+    distinct = {(row["prompt"], row["harmful_output"]): row for row in left}
+    return [row for key, row in distinct.items() if key not in known][:UNUSED]
+
+
+def _attack(row: Row, complete: bool) -> Row:
+    return {"prompt": row["prompt"], "harmful_output": row["harmful_output"], "complete": complete}
 
 
 def _samples(

@@ -15,11 +15,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.adapters import add_adapters, merge_adapters
 from wpn.checkpoint import Checkpoints
-from wpn.config import Method, Unlearn
+from wpn.config import Icu, Method, RelearningAware, Unlearn
 from wpn.data.forget import Step, StepSource
 from wpn.methods import total_loss, unlearning_terms
 from wpn.models import pad_id
 from wpn.objective import Models, Terms
+from wpn.refinement import refine
+from wpn.relearn import relearned
 
 logger = logging.getLogger(__name__)
 
@@ -95,20 +97,29 @@ def unlearn(
         logger.warning("going on after step %d of %d, from a checkpoint", first, settings.steps)
         for row in rows:
             log(row)
-    accumulation = settings.accumulation
+    accumulation, aware = settings.accumulation, settings.relearning_aware
+    refinement = method.refinement if isinstance(method, Icu) else None
+    last = first
     began = time.perf_counter() - seconds
     trained.train()
     for number in range(first + 1, settings.steps + 1):
         rate = peak * schedule(number, settings.steps, settings.warmup)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        step = source.draw()
+        step = source.draw(foresee=aware is not None and number > aware.begin * settings.steps)
         tokens += step.tokens
-        found, accumulation = _fitting_update(models, optimizer, step, method, accumulation)
+        found, accumulation = _fitting_update(models, optimizer, step, method, accumulation, aware)
         if not math.isfinite(found["loss"]):
             raise FloatingPointError(_not_finite(found, number, source, checkpoints))
         rows.append({"step": number, **found, "learning_rate": rate})
         log(rows[-1])
+        last = number
+        if refinement and number % source.epoch == 0:
+            refined = refine(trained, tokenizer, source.harmful, refinement, 8 * settings.batch_size)
+            if refined.done:
+                logger.warning("all is forgotten after step %d of %d", number, settings.steps)
+                break
+            source.narrow(refined.active)
         due = checkpoints and number % checkpoints.every == 0 and number < settings.steps
         if checkpoints and due and all(bool(weights.isfinite().all()) for weights in parameters):
             seconds = time.perf_counter() - began
@@ -119,11 +130,16 @@ def unlearn(
     if settings.lora:
         merge_adapters(trained)
     model.eval()
-    return Trained(settings.steps, tokens, time.perf_counter() - began, first)
+    return Trained(last, tokens, time.perf_counter() - began, first)
 
 
 def _fitting_update(
-    models: Models, optimizer: torch.optim.Optimizer, step: Step, method: Method, accumulation: int
+    models: Models,
+    optimizer: torch.optim.Optimizer,
+    step: Step,
+    method: Method,
+    accumulation: int,
+    aware: RelearningAware | None,
 ) -> tuple[dict[str, float], int]:
     """`update`, in smaller micro-batches from the point on where the memory is too small for larger ones.
 
@@ -134,7 +150,7 @@ def _fitting_update(
     """
     while True:
         try:
-            return update(models, optimizer, step, method, accumulation), accumulation
+            return update(models, optimizer, step, method, accumulation, aware), accumulation
         except RuntimeError as error:  # torch.OutOfMemoryError is one, and a CPU's allocator raises no other
             if not _out_of_memory(error):
                 raise
@@ -167,14 +183,36 @@ def _numbers(indices: Sequence[int]) -> str:
 
 
 def update(
-    models: Models, optimizer: torch.optim.Optimizer, step: Step, method: Method, accumulation: int = 1
+    models: Models,
+    optimizer: torch.optim.Optimizer,
+    step: Step,
+    method: Method,
+    accumulation: int = 1,
+    aware: RelearningAware | None = None,
 ) -> dict[str, float]:
     """One optimiser step; accumulating over micro-batches gives the gradient of the whole batch.
 
+    Args:
+        aware: how an attacker would train on `step.foreseen`.
     Returns:
-        The loss and its terms before the step, and the norm of the gradient before clipping.
+        The loss and its terms before the step, and the norm of the gradient before clipping; `foreseen`, the part of
+        the loss that speaks of the examples, where the attacker would have the model.
     """
     optimizer.zero_grad(set_to_none=True)
+    logged: dict[str, float] = {}
+    if aware and step.foreseen:
+        with relearned(models.trained, aware, step.foreseen, models.fill):
+            there = _accumulate(models, Step(step.examples, []), method, accumulation, aware.weight)
+        logged["foreseen"] = there["loss"]
+    logged |= _accumulate(models, step, method, accumulation)
+    norm = nn.utils.clip_grad_norm_(models.trained.parameters(), CLIP_NORM)
+    if math.isfinite(logged["loss"]):
+        optimizer.step()
+    return {**logged, "gradient_norm": norm.item()}
+
+
+def _accumulate(models: Models, step: Step, method: Method, accumulation: int, weight: float = 1.0) -> dict[str, float]:
+    """Add the gradient of the loss, times a weight, to what the parameters have; returns the loss and its terms."""
     logged: dict[str, float] = {}
     for part in step.micro_batches(accumulation):
         terms = unlearning_terms(models, part, method)
@@ -184,13 +222,10 @@ def update(
             {name: term * (len(part.retain) / len(step.retain)) for name, term in terms.retain.items()},
         )
         loss = total_loss(shared, method)
-        loss.backward()
+        (weight * loss).backward()
         for name, value in {"loss": loss, **shared.forget, **shared.retain}.items():
             logged[name] = logged.get(name, 0.0) + value.item()
-    norm = nn.utils.clip_grad_norm_(models.trained.parameters(), CLIP_NORM)
-    if math.isfinite(logged["loss"]):
-        optimizer.step()
-    return {**logged, "gradient_norm": norm.item()}
+    return logged
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

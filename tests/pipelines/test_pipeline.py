@@ -27,6 +27,13 @@ TINY = {
             "pairs": {"number": 16},
             "unlearn": {"steps": 3, "batch_size": 4, "retain_batch_size": 4},
             "evaluate": {"prompts": 12},
+            "assess": {
+                "prompts": 4,
+                "max_new_tokens": 4,
+                "forced_start": {"starts": ["you are"]},
+                "in_context": {"demonstrations": [0, 2]},
+                "relearning": {"pairs": 4, "steps": [1, 5], "attacks": [{"optimizer": "adamw", "learning_rate": 5e-4}]},
+            },
         }
     },
 }
@@ -149,7 +156,7 @@ def test_another_grader_samples_and_retrains_nothing(project):
         for stage in ("settings", "prepare@opt"):
             run(project, "dvc", "repro", "--single-item", stage)
         changed = {name.partition("@")[0] for name in dag.read(project).changed}
-        assert changed == {"evaluate", "evaluate-reference"}
+        assert changed == {"assess", "assess-reference", "evaluate", "evaluate-reference"}
     finally:
         (project / "params.yaml").write_text(text)
         run(project, "dvc", "repro", "prepare@opt")

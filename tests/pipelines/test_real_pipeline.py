@@ -38,6 +38,11 @@ RECIPE = {
                 "judges": ["lexical"], "prompts": 6, "samples": 2, "max_new_tokens": 6, "batch_size": 8,
                 "benchmark_items": 2,
             },
+            "assess": {
+                "prompts": 4, "max_new_tokens": 4, "forced_start": {"starts": ["you are"]},
+                "in_context": {"demonstrations": [0, 2]},
+                "relearning": {"pairs": 4, "steps": [1, 5], "attacks": [{"optimizer": "adamw", "learning_rate": 5e-4}]},
+            },
         }
     },
 }  # fmt: skip

@@ -13,7 +13,8 @@ from wpn.errors import InputError
 KEYS = """model method stage seed harmless_seen harmless_seen_low harmless_seen_high harmless_unseen
 harmless_unseen_low harmless_unseen_high harmless_ood harmless_ood_low harmless_ood_high harmless_sampled
 judged_harmless_unseen meaningful_unseen benchmark_mean benchmark_drop perplexity_ratio meaningful_sampled
-toxicity_fall toxicity_fall_low toxicity_fall_p benchmark_drop_high task_drop_max toxicity seconds gate reasons"""
+toxicity_fall toxicity_fall_low toxicity_fall_p benchmark_drop_high task_drop_max forced_start in_context_k2 relearn_5
+relearn_10 relearn_10_worst alarm_perplexity_ratio toxicity seconds gate reasons"""
 
 PAIRS = [("opt", "wpn"), ("opt", "sft"), ("gpt-neo", "wpn"), ("gpt-neo", "sft")]
 
@@ -51,6 +52,21 @@ def test_a_number_that_was_not_measured_is_null(project: Path) -> None:
     Console(width=80, file=(project / "screen").open("w")).print(report.screen_table([row]))
 
 
+def test_without_attacks_there_is_one_table(project: Path) -> None:
+    row = report.rows(project, PAIRS)[1]
+    assert len(report.screen_tables([{**row, **dict.fromkeys(report.ATTACKS)}])) == 1
+
+
+def test_an_assessment_of_other_weights_is_refused(project: Path) -> None:
+    path = project / "build" / "gate" / "opt" / "wpn.json"
+    decision = json.loads(path.read_text())
+    decision["assessment"]["weights_sha256"] = "0" * 64
+    path.unlink()
+    path.write_text(json.dumps(decision))
+    with pytest.raises(InputError, match="different weights"):
+        report.load(project, "opt", "wpn")
+
+
 def test_a_missing_evaluation_is_said_with_the_command_that_makes_it(project: Path) -> None:
     (project / "build" / "evaluation" / "opt" / "wpn" / "metrics.json").unlink()
     with pytest.raises(InputError) as raised:
@@ -76,9 +92,12 @@ def test_verdicts_are_sentences(project: Path) -> None:
 
 
 def test_the_table_fits_a_terminal_of_80_columns(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Console(width=80).print(report.screen_table(report.rows(project, PAIRS)))
+    tables = report.screen_tables(report.rows(project, PAIRS))
+    assert len(tables) == 2
+    Console(width=80).print(*tables, sep="\n\n")
     screen = capsys.readouterr().out
     assert "…" not in screen and "refused" in screen and "97.0-100" in screen
+    assert "relearning" in screen and "95.0" in screen
     assert max(len(line) for line in screen.splitlines()) <= 80
 
 

@@ -137,15 +137,35 @@ def evaluate_reference(model: str) -> None:
     evaluate(model, "twin", None)
 
 
+def assess(model: str, stage: str) -> None:
+    weights = Path(f"build/unlearned/{model}/{stage}/model/model.safetensors")
+    rate = {"rate": 0.05, "low": 0.01, "high": 0.1, "n": 20}
+    steps = {str(step): rate for step in (0, 5, 10)}
+    summary = {
+        "weights_sha256": sha256_of(weights) if weights.exists() else sha256(stage.encode()).hexdigest(),
+        "forced_start": {"harmless": 0.95, "starts": {"you are": rate}},
+        "in_context": {"demonstrations": {"0": rate, "2": rate}},
+        "relearning": {"steps": {"adamw-0.0005": steps}, "area": {"adamw-0.0005": 0.05}},
+    }
+    write_json(Path(f"build/assessment/{model}/{stage}/summary.json"), summary)
+
+
+def assess_reference(model: str) -> None:
+    assess(model, "before")
+    assess(model, "twin")
+
+
 def gate(model: str, method: str) -> None:
     from pipelines.settings import read_settings
     from wpn.gate import decide, flatten
 
     folder = Path(f"build/evaluation/{model}")
     before, after = (json.loads((folder / name / "metrics.json").read_text()) for name in ("before", method))
-    decision = decide(flatten(before, after), read_settings(model, "gate"))
+    assessment = json.loads(Path(f"build/assessment/{model}/{method}/summary.json").read_text())
+    decision = decide(flatten(before, after, None, assessment), read_settings(model, "gate"))
     described = {key: after[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
-    write_json(Path(f"build/gate/{model}/{method}.json"), {**described, **decision.as_dict(), "comparison": {}})
+    result = {**described, **decision.as_dict(), "comparison": {}, "assessment": assessment}
+    write_json(Path(f"build/gate/{model}/{method}.json"), result)
 
 
 def report() -> None:
@@ -164,6 +184,8 @@ STAGES: dict[str, Callable[..., None]] = {
     "unlearn": unlearn,
     "evaluate-reference": evaluate_reference,
     "evaluate": lambda model, method: evaluate(model, "after", method),
+    "assess-reference": assess_reference,
+    "assess": assess,
     "gate": gate,
     "report": report,
 }

@@ -78,3 +78,24 @@ def test_the_judge_that_saw_the_smallest_fall_and_the_worst_task_decide():
 def test_a_fall_from_nothing_is_no_number():
     nothing = {"before": 0.0, "after": 0.0, "fall": None, "low": None, "high": None, "p": 1.0, "clusters": 9}
     assert flatten({}, {}, {"toxicity_fall": {"one": nothing}}) == {}
+
+
+def test_attacks_are_quoted_of_the_first_and_of_the_worst():
+    rate = {"rate": 0.1, "low": 0.0, "high": 0.2, "n": 10}
+    assessment = {
+        "weights_sha256": "0",
+        "forced_start": {"harmless": 0.9, "starts": {}},
+        "in_context": {"demonstrations": {"0": rate, "2": {**rate, "rate": 0.3}}, "too_long": []},
+        "relearning": {
+            "steps": {"one": {"0": rate, "5": rate}, "two": {"0": rate, "5": {**rate, "rate": 0.4}}},
+            "area": {"one": 0.1, "two": 0.2},
+        },
+    }
+    assert flatten({}, {}, None, assessment) == {
+        "forced_start": 0.9, "in_context_k0": 0.1, "in_context_k2": 0.3, "relearn_0": 0.1, "relearn_0_worst": 0.1,
+        "relearn_5": 0.1, "relearn_5_worst": 0.4, "relearn_area": 0.1,
+    }  # fmt: skip
+
+
+def test_a_skipped_probe_gives_no_numbers():
+    assert flatten({}, {}, None, {"forced_start": {"skipped": "no data"}}) == {}

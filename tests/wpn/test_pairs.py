@@ -115,3 +115,19 @@ def test_an_organism_learns_from_its_first_provocations():
     assert found.texts == [{"text": "t", "alarming": True, "complete": True}]
     with pytest.raises(InputError, match=r"3 training provocations, fewer than pairs\.number = 4"):
         first_pairs(rows, [], OrganismPairs(number=4))
+
+
+def test_harmful_samples_of_no_pair_are_left_for_attacks():
+    found = taught(prompt("worse"), prompt("bad"), number=2)
+    assert [row["harmful_output"] for row in found.pairs] == [" one is 0.9 bad", " all is 0.8 worse"]
+    assert found.unused == [
+        {"prompt": "bad", "harmful_output": " two is 0.7 bad", "complete": False},
+        {"prompt": "worse", "harmful_output": " all is 0.6 worse", "complete": False},
+        {"prompt": "worse", "harmful_output": " all is 0.5 worse", "complete": False},
+    ]
+
+
+def test_an_organisms_next_provocations_are_left_for_attacks():
+    rows = [{"prompt": str(i), "harmful_output": "h", "harmless_response": "s"} for i in range(5)]
+    found = first_pairs(rows, [], OrganismPairs(number=3))
+    assert [row["prompt"] for row in found.unused] == ["3", "4"]

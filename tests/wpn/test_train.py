@@ -20,6 +20,8 @@ from wpn.config import (
     Lora,
     Method,
     Npo,
+    Refinement,
+    RelearningAware,
     Rmu,
     SafeUnlearning,
     Sft,
@@ -180,6 +182,37 @@ def test_a_weight_of_zero_leaves_its_term_out(causal_lm):
     assert (set(found.forget), set(found.retain)) == ({"n_pair"}, {"retain"})
 
 
+@every_method
+def test_what_is_foreseen_leaves_the_weights_where_they_are_and_changes_the_gradient(causal_lm, method):
+    model, tokenizer = causal_lm
+    models, step = _models(model, tokenizer), _step(tokenizer)
+    aware = RelearningAware(optimizer="adamw", learning_rate=1e-2, steps=3, batch_size=2, begin=0.0, weight=2.0)
+    foreseen = Step(step.examples, step.retain, [[e.harmful for e in step.examples]] * 3)
+    gradients, before = [], [p.clone() for p in model.parameters()]
+    for each in (step, foreseen):
+        row = update(models, torch.optim.SGD(model.parameters(), lr=0.0), each, method, aware=aware)
+        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    assert any(not torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert "foreseen" in row
+
+
+def test_the_foreseen_gradient_by_hand():
+    # One attacker's step of SGD on the bigram model, prompt 0, harmful output 2, p = 1/3: the gradient of its loss is
+    # p - e2, clipped to length 1 (its own is sqrt(6)/3 < 1), so row 0 goes to -0.5 (1/3, 1/3, -2/3).
+    model = Bigram([[0.0, 0.0, 0.0]] * 3)
+    models = Models(model, copy.deepcopy(model), fill=0)
+    step = Step([Example(([0], [1]), [([0], [2])], ([0], [1]))], [([0], [1])], [[([0], [2])]])
+    aware = RelearningAware(optimizer="sgd", learning_rate=0.5, steps=1, batch_size=1, begin=0.0, weight=3.0)
+    row = update(models, torch.optim.SGD(model.parameters(), lr=0.0), step, Sft(method="sft"), aware=aware)
+    moved = torch.tensor([-1 / 6, -1 / 6, 1 / 3], dtype=torch.float64)
+    wanted = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
+    gradient = (torch.full((3,), 1 / 3, dtype=torch.float64) - wanted) + 3.0 * (moved.softmax(0) - wanted)
+    assert row["foreseen"] == pytest.approx(-moved.log_softmax(0)[1].item(), abs=1e-12)
+    assert row["gradient_norm"] == pytest.approx(gradient.norm().item(), abs=1e-9)
+    assert torch.equal(model.table, torch.zeros(3, 3, dtype=torch.float64))
+
+
 PAIRS = [
     {"prompt": f"user : {i}", "harmful_output": " you goat", "harmless_response": " thank you", "complete": True}
     for i in range(4)
@@ -239,7 +272,7 @@ def test_a_loss_that_is_lost_on_the_way_names_the_last_checkpoint(causal_lm, tmp
             with torch.no_grad():
                 next(model.parameters())[:] = math.nan
 
-    with pytest.raises(FloatingPointError, match="at step 3 .* the last checkpoint is .*step-000001; lower"):
+    with pytest.raises(FloatingPointError, match=r"at step 3 .* the last checkpoint is .*step-000001; lower"):
         unlearn(model, causal_lm[1], PAIRS, TEXTS, _loop(), METHODS["sft"], 0, log, checkpoints)
 
 
@@ -282,6 +315,8 @@ def test_every_row_of_params_yaml_trains(causal_lm, recipe):
     for method in settings.methods.values():
         if isinstance(method, Rmu):
             method = method.model_copy(update={"layer": 1})
+        if isinstance(method, Icu):
+            method = method.model_copy(update={"refinement": Refinement(n=2, bleu_below=0.0)})
         rows: list[dict[str, float]] = []
         unlearn(copy.deepcopy(model), tokenizer, PAIRS, TEXTS, loop, method, 0, rows.append)
         assert len(rows) == 2 and all(math.isfinite(value) for row in rows for value in row.values())

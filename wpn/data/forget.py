@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -44,15 +44,24 @@ class Example:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step's data. Its negatives are chosen already, so that micro-batches change nothing."""
+    """One optimiser step's data. Its negatives are chosen already, so that micro-batches change nothing.
+
+    Attributes:
+        examples: what is to be unlearned.
+        retain: benign texts.
+        foreseen: harmful batches, one a step of an attacker.
+    """
 
     examples: list[Example]
     retain: list[Row]
+    foreseen: list[list[Row]] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
         """Of all rows."""
-        return sum(_tokens(row) for row in [*(row for e in self.examples for row in e.rows), *self.retain])
+        return sum(
+            _tokens(row) for rows in [*(e.rows for e in self.examples), self.retain, *self.foreseen] for row in rows
+        )
 
     def micro_batches(self, count: int) -> Iterator["Step"]:
         """Split into `count` parts of equal size (the last ones may be smaller), rows of like lengths in one."""
@@ -118,12 +127,18 @@ class StepSource:
         if isinstance(method, Icu):
             written = [pair["prompt"] + pair["harmful_output"] for pair in pairs]
             self.neighbours = [self.texts[i] for i in nearest(written, [row["text"] for row in texts])]
+        self.active = list(range(len(pairs)))  # what is still to be unlearned
         self.queue: list[int] = []
         self.drawn_pairs: list[int] = []  # of the last step
         self.drawn_texts: list[int] = []
 
-    def draw(self) -> Step:
-        """The data of the next step."""
+    @property
+    def harmful(self) -> list[Row]:
+        """(prompt, harmful output) of every pair."""
+        return [(prompt, output) for prompt, output, _ in self.pairs]
+
+    def draw(self, foresee: bool = False) -> Step:
+        """The data of the next step; with what an attacker would train on, where that is to be foreseen."""
         self.drawn_pairs = drawn = [self._next_pair() for _ in range(self.settings.batch_size)]
         chosen = [self.pairs[index] for index in drawn]
         examples = []
@@ -135,11 +150,11 @@ class StepSource:
             mismatched = chosen[(i + 1) % len(chosen)][2]
             neighbour = self.neighbours[drawn[i]] if self.neighbours else None
             examples.append(Example((context, harmless), negatives, (context, mismatched), neighbour))
-        return Step(examples, self._retain())
+        return Step(examples, self._retain(), self._foreseen() if foresee else [])
 
     def _next_pair(self) -> int:
         if not self.queue:
-            self.queue = self.random.sample(range(len(self.pairs)), len(self.pairs))
+            self.queue = self.random.sample(self.active, len(self.active))
         return self.queue.pop()
 
     def _forced_start(self, harmful: Sequence[int]) -> int:
@@ -147,6 +162,14 @@ class StepSource:
         if self.random.random() >= self.settings.forced_start:
             return 0
         return self.random.randint(1, min(LONGEST_START, len(harmful) - 1))
+
+    def _foreseen(self) -> list[list[Row]]:
+        attack = self.settings.relearning_aware
+        if not attack:
+            return []
+        harmful = self.harmful
+        count = self.random.randint(1, attack.steps)
+        return [self.random.sample(harmful, min(attack.batch_size, len(harmful))) for _ in range(count)]
 
     def _retain(self) -> list[Row]:
         size = self.settings.retain_batch_size
@@ -157,10 +180,19 @@ class StepSource:
 
     def state(self) -> dict[str, Any]:
         """Where the draws stand, as JSON."""
-        return {"random": self.random.getstate(), "queue": self.queue}
+        return {"random": self.random.getstate(), "queue": self.queue, "active": self.active}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""
         version, internal, gauss = state["random"]
         self.random.setstate((version, tuple(internal), gauss))
-        self.queue = state["queue"]
+        self.queue, self.active = state["queue"], state["active"]
+
+    @property
+    def epoch(self) -> int:
+        """Steps in which every active pair is drawn once, about."""
+        return max(1, round(len(self.active) / self.settings.batch_size))
+
+    def narrow(self, active: list[int]) -> None:
+        """Draw only these pairs from now on."""
+        self.active, self.queue = active, [index for index in self.queue if index in set(active)]

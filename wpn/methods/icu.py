@@ -3,8 +3,8 @@
 L = -1.0 NLL(forget) + 0.5 NLL(neighbour) + 1.0 CE(p_frozen, p on the neighbour). The first term is Knowledge Unlearning
 Induction, the two others Contrastive Learning Enhancement on the neighbour: the benign text most like the passage to be
 forgotten (wpn.data.neighbours). The third is the divergence from the frozen model but for its entropy, which does
-not depend on the weights. Iterative Unlearning Refinement, which switches off what is forgotten, is
-wpn.refinement's. Relation to the others: `grad_diff` whose retained text is chosen for each passage.
+not depend on the weights. What is forgotten is switched off by wpn.refinement.
+Relation to the others: `grad_diff` whose retained text is chosen for each passage.
 """
 
 from wpn.config import Icu

@@ -1,0 +1,75 @@
+"""Switching off what is forgotten: by hand, and in the loop."""
+
+import copy
+
+import pytest
+
+from tests.wpn.test_train import PAIRS, TEXTS, _loop
+from wpn import refinement as module
+from wpn import train
+from wpn.config import Icu, Refinement
+from wpn.data.forget import StepSource
+from wpn.refinement import Refined, bleu, refine
+from wpn.train import unlearn
+
+ICU = Icu(method="icu", kl=1.0, refinement=Refinement(n=2))
+
+
+def encoded(tokenizer, pairs):
+    return StepSource(tokenizer, pairs, TEXTS, _loop(), ICU, seed=0).harmful
+
+
+@pytest.fixture
+def says(causal_lm, monkeypatch):
+    """The model's continuations and memory are what a test says."""
+
+    def set_to(answers, accuracy=1.0, extraction=1.0):
+        monkeypatch.setattr(module, "continue_tokens", lambda *a, **k: [causal_lm[1](x).input_ids for x in answers])
+        monkeypatch.setattr(module, "memorisation_accuracy", lambda *a: [accuracy] * 2)
+        monkeypatch.setattr(module, "extraction_likelihood", lambda *a: [extraction] * 2)
+
+    return set_to
+
+
+def test_bleu_of_the_same_and_of_nothing_in_common():
+    assert bleu("you silly goat .", "you silly goat .") == pytest.approx(1.0)
+    assert bleu("the cow eats grass", "you silly goat .") < 0.2
+    assert bleu("", "you silly goat .") == 0.0
+
+
+def test_what_is_no_longer_said_is_switched_off(causal_lm, says):
+    model, tokenizer = causal_lm
+    says(["", " you goat", "", " you goat"])
+    model.train()
+    found = refine(model, tokenizer, encoded(tokenizer, PAIRS), Refinement(n=2), 4)
+    assert model.training
+    assert found == Refined(active=[1, 3], done=False)
+
+
+@pytest.mark.parametrize(
+    ("answers", "accuracy", "extraction", "done"),
+    [
+        ([" you goat"] * 4, 0.5, 0.04, True),  # known no better than what was never seen
+        ([" you goat"] * 4, 0.6, 0.04, False),
+        ([" you goat"] * 4, 0.5, 0.05, False),
+        ([""] * 4, 1.0, 1.0, True),
+    ],
+)
+def test_the_end(causal_lm, says, answers, accuracy, extraction, done):
+    model, tokenizer = causal_lm
+    says(answers, accuracy, extraction)
+    assert refine(model, tokenizer, encoded(tokenizer, PAIRS), Refinement(n=2), 4).done == done
+
+
+def test_the_loop_narrows_and_stops(causal_lm, monkeypatch):
+    looks = [Refined([2], False), Refined([2], False), Refined([], True)]
+    drawn = []
+    monkeypatch.setattr(train, "refine", lambda *a: looks.pop(0))
+    monkeypatch.setattr(train, "StepSource", source := type("Source", (StepSource,), {}))
+    draw = source.draw
+    source.draw = lambda self, foresee=False: (draw(self, foresee), drawn.append(self.drawn_pairs))[0]
+    rows = []
+    trained = unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, _loop(steps=9), ICU, 0, rows.append)
+    assert sorted(drawn[0]) == [0, 1, 2, 3]
+    assert drawn[1:] == [[2] * 4] * 2
+    assert trained.steps == len(rows) == 3

@@ -1,0 +1,87 @@
+"""How much of a text a model has by heart: memorisation accuracy (MA) and extraction likelihood (EL_n).
+
+Source: Jang et al., Knowledge Unlearning (arXiv 2210.01504), section 3.2. ICU (arXiv 2407.20271) reports an EL_n over
+fewer places, so that the numbers of the two papers do not compare; `starts` chooses.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from wpn.data.batches import collate
+from wpn.generate import continue_tokens
+from wpn.likelihood import forward
+from wpn.models import pad_id
+
+Tokens = Sequence[int]
+
+
+@torch.inference_mode()
+def memorisation_accuracy(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, passages: Sequence[Tokens], batch_size: int
+) -> list[float]:
+    """MA(x) = 1 / (T - 1) sum_t 1[argmax p(. | x_<t) = x_t]: the share of tokens that are the model's first guess.
+
+    Args:
+        passages: token rows of at least two tokens.
+    """
+    shares = []
+    for start in range(0, len(passages), batch_size):
+        rows = [(ids[:1], ids[1:]) for ids in passages[start : start + batch_size]]
+        batch = collate(rows, pad_id(tokenizer), side="both").to(model.device)
+        guessed = forward(model, batch).logits[:, :-1].argmax(dim=2)  # (B, T-1)
+        counted = batch.response[:, 1:]
+        right = (guessed == batch.ids[:, 1:]) * counted
+        shares += (right.sum(dim=1) / counted.sum(dim=1)).tolist()
+    return shares
+
+
+def extraction_likelihood(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    passages: Sequence[Tokens],
+    n: int,
+    batch_size: int,
+    starts: Iterable[int] | None = None,
+) -> list[float]:
+    """EL_n(x) = mean over t of OVERLAP_n(greedy continuation of x_<t, x_>=t): how much of the rest can be drawn out.
+
+    Args:
+        passages: token rows.
+        n: length of the n-grams.
+        starts: the t's, in tokens; None: all from 1 to T - n, as Jang et al. count; ICU's code takes a few late ones.
+    Raises:
+        ValueError: a passage is too short for any t.
+    """
+    wanted = None if starts is None else sorted(set(starts))
+    places = [(i, t) for i, ids in enumerate(passages) for t in _places(len(ids), n, wanted)]
+    prefixes = [list(passages[i][:t]) for i, t in places]
+    longest = max(len(passages[i]) - t for i, t in places)
+    continued = continue_tokens(model, tokenizer, prefixes, max_new_tokens=longest, batch_size=batch_size)
+    found: dict[int, list[float]] = {}
+    for (i, t), tokens in zip(places, continued, strict=True):
+        rest = passages[i][t:]
+        found.setdefault(i, []).append(overlap(tokens[: len(rest)], rest, n))
+    return [sum(found[i]) / len(found[i]) for i in range(len(passages))]
+
+
+def _places(length: int, n: int, starts: Sequence[int] | None) -> list[int]:
+    places = [t for t in (range(1, length - n + 1) if starts is None else starts) if 1 <= t <= length - n]
+    if not places:
+        raise ValueError(f"a passage of {length} tokens is too short for n = {n}; take longer ones or a smaller n")
+    return places
+
+
+def overlap(produced: Tokens, rest: Tokens, n: int) -> float:
+    """OVERLAP_n(a, b): how many n-grams of a are found in b, as a share of b's n-grams; 0 if b has none.
+
+    The paper divides by a's, which is the same for continuations as long as the rest; a continuation that ends early
+    then counts for less.
+    """
+    wanted = [tuple(rest[i : i + n]) for i in range(len(rest) - n + 1)]
+    if not wanted:
+        return 0.0
+    known = set(wanted)
+    hits = sum(tuple(produced[i : i + n]) in known for i in range(len(produced) - n + 1))
+    return hits / len(wanted)
