@@ -241,6 +241,26 @@ def _judge(name: str, version: str, verdict: Literal["approved", "rejected"], by
     print(f"{name} version {version} is {verdict} by {by}.")
 
 
+@app.command()
+def reproduce(
+    uri: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
+    train: Annotated[bool, typer.Option("--train", help="Make it again in a fresh clone, and compare.")] = False,
+) -> None:
+    """Say which commit, data and settings made a version; with --train, whether they make the same weights again."""
+    from pipelines import tracking
+    from pipelines.reproduce import again, origin
+
+    root = find_root()
+    made = origin(tracking.connect(root), uri)
+    _print_lines(made.lines())
+    if not train:
+        return
+    found = again(root, made)
+    if found != made.weights_sha256:
+        raise RuntimeError(f"{uri} was not reproduced: the weights hash to {found}, not to {made.weights_sha256}")
+    print(f"{uri} is reproduced: the same weights, bit for bit.")
+
+
 @data_app.command("fetch")
 def fetch() -> None:
     """Make data/ again, byte for byte what data.dvc pins."""

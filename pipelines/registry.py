@@ -5,6 +5,7 @@ State lives in MLflow only: tags `gate` and `approval` on a version, aliases `ca
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -209,6 +210,23 @@ def _version(client: "MlflowClient", name: str, version: str) -> "ModelVersion":
             return found
     known = ", ".join(sorted((str(v.version) for v in versions), key=int)) or "none"
     raise InputError(f"{name} has no version {version!r}; known: {known}")
+
+
+def find(client: "MlflowClient", uri: str) -> "ModelVersion":
+    """The version that models:/NAME/VERSION or models:/NAME@ALIAS names.
+
+    Raises:
+        InputError: the URI is of no such form, or there is no such version or alias.
+    """
+    named = re.fullmatch(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))", uri)
+    if not named:
+        raise InputError(f"{uri!r} names no version; write models:/NAME/VERSION or models:/NAME@ALIAS")
+    if named["version"]:
+        return _version(client, named["name"], named["version"])
+    known = [model.name for model in client.search_registered_models()]
+    if named["name"] not in known or (number := alias(client, named["name"], named["alias"])) is None:
+        raise InputError(f"the registry has no {uri}; known models: {', '.join(known) or 'none yet, run `wpn run`'}")
+    return _version(client, named["name"], number)
 
 
 def _now() -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "wpn"
 PATIENCE = 3.0  # seconds for a server's first answer; MLflow itself would try for minutes
+KEPT = (":!params.yaml", ":!dvc.lock")  # as git excludes them
 BATCH = 1000  # MLflow takes at most so many metrics in a call
 # A curve's columns that MLflow shows in a run's "System metrics" tab, by the names its own sampler uses.
 SYSTEM_METRICS = {
@@ -289,7 +290,10 @@ def _tags(root: Path, unlearned: Unlearned) -> dict[str, str]:
 
 
 def git_state(root: Path) -> tuple[str, bool]:
-    """The commit ('unknown' before the first one) and whether the working tree differs from it."""
+    """The commit ('unknown' before the first one) and whether the working tree differs from it.
+
+    params.yaml and dvc.lock are kept with every run, and change with it, so they do not count.
+    """
 
     def git(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
@@ -297,4 +301,4 @@ def git_state(root: Path) -> tuple[str, bool]:
     head = git("rev-parse", "--verify", "HEAD")
     if head.returncode != 0:
         return "unknown", True
-    return head.stdout.strip(), bool(git("status", "--porcelain").stdout.strip())
+    return head.stdout.strip(), bool(git("status", "--porcelain", "--", ".", *KEPT).stdout.strip())

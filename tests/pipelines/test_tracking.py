@@ -36,7 +36,7 @@ def test_a_run_holds_what_the_files_say(stored_project: Path, unlearned: Unlearn
         "method": "wpn",
         "gate": "passed",
         "git_commit": head.stdout.strip(),
-        "git_dirty": "true",  # dvc.lock is not committed
+        "git_dirty": "false",  # dvc.lock is not committed, but it is kept with the run
     }
     assert run.data.tags["dvc_lock_sha256"] == sha256_of(stored_project / "dvc.lock")
     assert run.data.tags["weights_sha256"] == unlearned.weights_sha256

@@ -1,0 +1,114 @@
+"""`wpn reproduce`: what made a registered version, and whether it can be made again, weight for weight."""
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines import registry, tracking
+from wpn.errors import InputError
+from wpn.files import sha256_of
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a version was made of.
+
+    Attributes:
+        model: row of `models`; method: row of `methods`.
+        commit: of the code; `dirty`: with changes that no commit holds.
+        weights_sha256: of the version; data_sha256: of what training and evaluation saw.
+        params: params.yaml of that run, as text.
+        lock_sha256: of dvc.lock.
+    """
+
+    model: str
+    method: str
+    commit: str
+    dirty: bool
+    weights_sha256: str
+    data_sha256: str
+    params: str
+    lock_sha256: str
+
+    def lines(self) -> list[str]:
+        """For a reader."""
+        return [
+            f"model    {self.model}, method {self.method}",
+            f"commit   {self.commit}{' and uncommitted changes' if self.dirty else ''}",
+            f"weights  {self.weights_sha256}",
+            f"data     {self.data_sha256}",
+            f"dvc.lock {self.lock_sha256}",
+        ]
+
+
+def origin(client: Any, uri: str) -> Origin:
+    """Read it from the registry.
+
+    Args:
+        uri: models:/NAME/VERSION or models:/NAME@ALIAS.
+    Raises:
+        InputError: there is no such version, or not one that `wpn run` made.
+    """
+    version = registry.find(client, uri)
+    try:
+        run = client.get_run(version.run_id)
+        method, weights = version.tags["method"], version.tags["weights_sha256"]
+        tags = run.data.tags
+        with tempfile.TemporaryDirectory() as folder, tracking.active(client):
+            params = Path(client.download_artifacts(version.run_id, "params.yaml", folder)).read_text(encoding="utf-8")
+        return Origin(
+            model=tags["model"], method=method, commit=tags["git_commit"], dirty=tags["git_dirty"] == "true",
+            weights_sha256=weights, data_sha256=tags["data_sha256"], params=params, lock_sha256=tags["dvc_lock_sha256"],
+        )  # fmt: skip
+    except KeyError as missing:
+        raise InputError(f"{uri} has no tag {missing}: `wpn run` did not make it") from None
+
+
+def again(root: Path, made: Origin) -> str:
+    """Train it again, in a fresh clone of its commit with its params.yaml; returns the hash of the weights.
+
+    Raises:
+        InputError: the commit is not to be had, or the version was made with changes that no commit holds.
+        RuntimeError: a stage failed.
+    """
+    if made.dirty:
+        raise InputError(
+            f"the version was made of commit {made.commit} and uncommitted changes, which are lost; commit before a run"
+        )
+    if _git(root, "cat-file", "-e", f"{made.commit}^{{commit}}").returncode:
+        raise InputError(f"this repository has no commit {made.commit}; fetch it")
+    with tempfile.TemporaryDirectory() as temporary:
+        clone = Path(temporary) / "wpn"
+        _git(root, "clone", "--quiet", str(root), str(clone), check=True)
+        _git(clone, "checkout", "--quiet", made.commit, check=True)
+        (clone / "params.yaml").write_text(made.params, encoding="utf-8")
+        _dvc(clone, "cache", "dir", "--local", str(root / ".dvc" / "cache"))
+        if _run(clone, "dvc", "checkout", "--quiet", "data.dvc").returncode:
+            _must(_run(clone, "pipelines.cli", "data", "fetch"), "wpn data fetch")
+        # forced: nothing may come out of the cache that is to be made again
+        _dvc(clone, "repro", "--force", f"unlearn@{made.model}-{made.method}")
+        folder = clone / "build" / "unlearned" / made.model / made.method
+        return sha256_of(folder / "model" / registry.WEIGHTS)
+
+
+def _dvc(folder: Path, *arguments: str) -> None:
+    _must(_run(folder, "dvc", *arguments), f"dvc {' '.join(arguments[:2])}")
+
+
+def _must(done: subprocess.CompletedProcess[str], what: str) -> None:
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise RuntimeError(f"`{what}` failed in the clone: {said[-1] if said else 'without a word'}")
+
+
+def _run(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def _git(folder: Path, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=check)
