@@ -5,6 +5,7 @@ python -m benchmarks.organisms --seeds 101 102 103 --ablation   # dev split  -> 
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from wpn.files import read_json, write_json
 # what is changed of the method `wpn`, one thing at a time
 VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-uniform": {"position_weights": "uniform"},
+    "wpn-reversed": {"position_weights": "reversed"},
+    "wpn-reference": {"reference": True},
     "wpn-hidden": {"reading": "hidden", "temperature": 0.1, "n_pair": 1.0},
     "wpn-own-negative": {"in_batch_negatives": 0},
     "wpn-no-cross-entropy": {"cross_entropy": 0.0},
@@ -32,7 +35,10 @@ def main() -> None:
     rows, runs = [], []
     with checkout() as folder:
         for seed in chosen.seeds:
-            change_params(folder / "params.yaml", seed, chosen.ablation)
+            if chosen.ablation:
+                change_params(folder / "params.yaml", seed, "dev", ["wpn", *VARIANTS, "sft"])
+            else:
+                change_params(folder / "params.yaml", seed)
             runs.append({"seed": seed, **measure(folder, "pipelines.cli", "run")})
             rows += read_json(folder / "build" / "report" / "results.json")
         again = measure(folder, "pipelines.cli", "run")
@@ -40,19 +46,20 @@ def main() -> None:
     write_json(ROOT / "results" / f"{name}.json", {**described, "runs": runs, "second_run": again, "rows": rows})
 
 
-def change_params(path: Path, seed: int, ablation: bool) -> None:
-    """Set the seed; for the ablation also the dev split and the variants of the method."""
+def change_params(path: Path, seed: int, split: str = "test", methods: Sequence[str] = ()) -> None:
+    """Set the seed, the split of the organisms' evaluation, and the methods (none: as they are)."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
     params = yaml.load(path)
     params["seed"] = seed
-    if ablation:
-        recipe = params["recipes"]["organism"]
-        recipe["evaluate"]["split"] = "dev"
-        for name, changes in VARIANTS.items():
-            recipe["methods"][name] = {**recipe["methods"]["wpn"], **changes}
-        params["pipeline"]["methods"] = ["wpn", *VARIANTS, "sft"]
+    recipe = params["recipes"]["organism"]
+    recipe["evaluate"]["split"] = split
+    for name in methods:
+        if name in VARIANTS:
+            recipe["methods"][name] = {**recipe["methods"]["wpn"], **VARIANTS[name]}
+    if methods:
+        params["pipeline"]["methods"] = list(methods)
     yaml.dump(params, path)
 
 

@@ -31,7 +31,7 @@ def main() -> None:
     found = _kept() or {**provenance(chosen.seeds), "code": code(), "seeds": [], "runs": [], "rows": []}
     with checkout() as folder:
         for seed in sorted(set(chosen.seeds) - set(found["seeds"])):
-            change_params(folder / "params.yaml", seed, ablation=False)
+            change_params(folder / "params.yaml", seed)
             options = ["--text", _absolute(chosen.text), "--benchmarks", _absolute(chosen.benchmarks)]
             found["runs"].append({"seed": seed, **measure(folder, "pipelines.cli", "run", "--model", MODEL, *options)})
             found["rows"] += report.rows(folder, [(MODEL, "wpn"), (MODEL, "sft")])
