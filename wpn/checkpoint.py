@@ -29,13 +29,21 @@ class Checkpoints:
     identity: str
     every: int
 
-    def save(self, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    def save(
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: dict[str, Any],
+        tensors: dict[str, Tensor] | None = None,
+    ) -> None:
         """Write the state after `step`, whole or not at all, and drop what is older than the newest KEPT.
 
         Args:
             model: its parameters are written.
             optimizer: its tensors are written.
             state: what else the run needs, as JSON.
+            tensors: what else it needs that is no JSON.
         """
         from safetensors.torch import save_file
 
@@ -44,6 +52,7 @@ class Checkpoints:
         with atomic_folder(self._of(step)) as target:
             save_file(_contiguous(dict(model.named_parameters())), target / "model.safetensors")
             save_file(_contiguous(_optimizer_tensors(optimizer)), target / "optimizer.safetensors")
+            save_file(_contiguous(tensors or {}), target / "more.safetensors")
             generators = {"cpu": torch.get_rng_state()}
             if torch.cuda.is_available():
                 generators |= {f"cuda.{i}": each for i, each in enumerate(torch.cuda.get_rng_state_all())}
@@ -56,7 +65,8 @@ class Checkpoints:
         """Put the newest state into model, optimizer and torch's generators; delete what is of another run.
 
         Returns:
-            The step and what else was saved, or None where there is no checkpoint of this run.
+            The step and what else was saved, its tensors under `tensors`; None where there is no checkpoint of this
+            run.
         Raises:
             InputError: a checkpoint is damaged.
         """
@@ -71,6 +81,7 @@ class Checkpoints:
                 parameters = load_file(folder / "model.safetensors")
                 _load_optimizer(optimizer, load_file(folder / "optimizer.safetensors"))
                 generators = load_file(folder / "generators.safetensors")
+                state["tensors"] = load_file(folder / "more.safetensors")
             except (OSError, SafetensorError) as error:
                 raise InputError(f"{folder} is damaged ({error}); delete it and start again") from None
             with torch.no_grad():

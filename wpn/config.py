@@ -210,6 +210,14 @@ class RelearningAware(Attack):
     weight: PositiveFloat  # of that gradient beside the one where the model is
 
 
+class EarlyStop(Section):
+    """Stop when the loss on held-out pairs and texts falls no more (wpn/early_stop.py)."""
+
+    every: PositiveInt  # steps between two looks
+    patience: PositiveInt  # looks without a better one
+    share: float = Field(gt=0, lt=0.5)  # of the prompts and of the texts, held out
+
+
 class Unlearn(Section):
     """The unlearning loop, the same for every method."""
 
@@ -225,6 +233,7 @@ class Unlearn(Section):
     weight_decay: Weight
     gradient_checkpointing: bool  # less memory, a third more time
     relearning_aware: RelearningAware | None
+    early_stop: EarlyStop | None
     lora: Lora | None
     checkpoint_every: PositiveInt  # steps
 

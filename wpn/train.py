@@ -17,6 +17,7 @@ from wpn.adapters import add_adapters, merge_adapters
 from wpn.checkpoint import Checkpoints
 from wpn.config import Icu, Method, RelearningAware, Unlearn
 from wpn.data.forget import Step, StepSource
+from wpn.early_stop import Watch, held_out
 from wpn.methods import total_loss, unlearning_terms
 from wpn.models import pad_id
 from wpn.objective import Models, Terms
@@ -83,54 +84,116 @@ def unlearn(
     if settings.gradient_checkpointing:
         trained.activation_checkpointing_enable({"use_reentrant": False})
     models = Models(trained, frozen, pad_id(tokenizer), bf16=settings.precision == "bf16")
+    watch = None
+    if stop := settings.early_stop:
+        pairs, texts, looked_pairs, looked_texts = held_out(pairs, texts, stop.share)
+        watch = Watch(models, tokenizer, looked_pairs, looked_texts, settings, stop, method)
     source = StepSource(tokenizer, pairs, texts, settings, method, seed)
-    peak = method.learning_rate or settings.learning_rate
-    parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=peak, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
-    )
-    state = checkpoints.load(trained, optimizer) if checkpoints else None
-    first, rows, tokens, seconds = 0, [], 0, 0.0
-    if state:
-        first, rows, tokens, seconds = state["step"], state["rows"], state["tokens"], state["seconds"]
-        source.restore(state["source"])
-        logger.warning("going on after step %d of %d, from a checkpoint", first, settings.steps)
-        for row in rows:
-            log(row)
-    accumulation, aware = settings.accumulation, settings.relearning_aware
-    refinement = method.refinement if isinstance(method, Icu) else None
-    last = first
-    began = time.perf_counter() - seconds
+    run = _Run(models, tokenizer, source, settings, method, log, checkpoints, watch)
+    resumed_from = run.resume()
     trained.train()
-    for number in range(first + 1, settings.steps + 1):
-        rate = peak * schedule(number, settings.steps, settings.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        step = source.draw(foresee=aware is not None and number > aware.begin * settings.steps)
-        tokens += step.tokens
-        found, accumulation = _fitting_update(models, optimizer, step, method, accumulation, aware)
-        if not math.isfinite(found["loss"]):
-            raise FloatingPointError(_not_finite(found, number, source, checkpoints))
-        rows.append({"step": number, **found, "learning_rate": rate})
-        log(rows[-1])
-        last = number
-        if refinement and number % source.epoch == 0:
-            refined = refine(trained, tokenizer, source.harmful, refinement, 8 * settings.batch_size)
-            if refined.done:
-                logger.warning("all is forgotten after step %d of %d", number, settings.steps)
-                break
-            source.narrow(refined.active)
-        due = checkpoints and number % checkpoints.every == 0 and number < settings.steps
-        if checkpoints and due and all(bool(weights.isfinite().all()) for weights in parameters):
-            seconds = time.perf_counter() - began
-            kept = {"rows": rows, "tokens": tokens, "seconds": seconds, "source": source.state()}
-            checkpoints.save(number, trained, optimizer, kept)
+    for number in range(resumed_from + 1, settings.steps + 1):
+        run.step(number)
+        if reason := run.over(number):
+            logger.warning("stopped after step %d of %d: %s", number, settings.steps, reason)
+            break
+        run.save(number)
+    if watch:
+        watch.restore()
     if settings.gradient_checkpointing:
         trained.activation_checkpointing_disable()
     if settings.lora:
         merge_adapters(trained)
     model.eval()
-    return Trained(last, tokens, time.perf_counter() - began, first)
+    return Trained(len(run.rows), run.tokens, run.seconds, resumed_from)
+
+
+class _Run:
+    """What changes from step to step, and what a checkpoint keeps of it."""
+
+    def __init__(
+        self,
+        models: Models,
+        tokenizer: PreTrainedTokenizerBase,
+        source: StepSource,
+        settings: Unlearn,
+        method: Method,
+        log: Log,
+        checkpoints: Checkpoints | None,
+        watch: Watch | None,
+    ) -> None:
+        self.models, self.tokenizer, self.source = models, tokenizer, source
+        self.settings, self.method, self.log = settings, method, log
+        self.checkpoints, self.watch = checkpoints, watch
+        self.refinement = method.refinement if isinstance(method, Icu) else None
+        self.peak = method.learning_rate or settings.learning_rate
+        self.parameters = [parameter for parameter in models.trained.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=self.peak, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
+        )
+        self.accumulation = settings.accumulation
+        self.rows: list[dict[str, float]] = []
+        self.tokens = 0
+        self.began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Of this run and of those whose checkpoints it goes on from."""
+        return time.perf_counter() - self.began
+
+    def resume(self) -> int:
+        """Take up the newest checkpoint; returns its step, 0 where there is none."""
+        state = self.checkpoints.load(self.models.trained, self.optimizer) if self.checkpoints else None
+        if state is None:
+            return 0
+        self.rows, self.tokens = state["rows"], state["tokens"]
+        self.began -= state["seconds"]
+        self.source.restore(state["source"])
+        if self.watch:
+            self.watch.load(state["watch"], state["tensors"])
+        logger.warning("going on after step %d of %d, from a checkpoint", state["step"], self.settings.steps)
+        for row in self.rows:
+            self.log(row)
+        return int(state["step"])
+
+    def step(self, number: int) -> None:
+        """Draw, update, log."""
+        rate = self.peak * schedule(number, self.settings.steps, self.settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        aware = self.settings.relearning_aware
+        step = self.source.draw(foresee=aware is not None and number > aware.begin * self.settings.steps)
+        self.tokens += step.tokens
+        found, self.accumulation = _fitting_update(
+            self.models, self.optimizer, step, self.method, self.accumulation, aware
+        )
+        if not math.isfinite(found["loss"]):
+            raise FloatingPointError(_not_finite(found, number, self.source, self.checkpoints))
+        self.rows.append({"step": number, **found, "learning_rate": rate})
+        self.log(self.rows[-1])
+
+    def over(self, number: int) -> str:
+        """Why training ends here, before its last step; empty where it goes on."""
+        if self.refinement and number % self.source.epoch == 0:
+            size = 8 * self.settings.batch_size
+            refined = refine(self.models.trained, self.tokenizer, self.source.harmful, self.refinement, size)
+            if refined.done:
+                return "all is forgotten"
+            self.source.narrow(refined.active)
+        if self.watch and number % self.watch.stop.every == 0 and self.watch.worse(number):
+            return f"no better since step {self.watch.best_step}"
+        return ""
+
+    def save(self, number: int) -> None:
+        """Keep a checkpoint where one is due, and never one of weights that are lost."""
+        if not self.checkpoints or number % self.checkpoints.every or number == self.settings.steps:
+            return
+        if all(bool(weights.isfinite().all()) for weights in self.parameters):
+            state = {"rows": self.rows, "tokens": self.tokens, "seconds": self.seconds, "source": self.source.state()}
+            if self.watch:
+                state["watch"] = self.watch.state()
+            tensors = self.watch.tensors() if self.watch else None
+            self.checkpoints.save(number, self.models.trained, self.optimizer, state, tensors)
 
 
 def _fitting_update(

@@ -114,12 +114,15 @@ def test_the_report_has_the_promised_keys_and_rates_with_intervals(project):
         "model", "method", "stage", "seed", "harmless_sampled", "judged_harmless_unseen", "meaningful_unseen",
         "benchmark_mean", "benchmark_drop", "perplexity_ratio", "seconds", "gate", "reasons",
         "meaningful_sampled", "toxicity", "toxicity_fall", "toxicity_fall_low", "toxicity_fall_p",
-        "benchmark_drop_high", "task_drop_max",
+        "benchmark_drop_high", "task_drop_max", "forced_start", "in_context_k2", "relearn_5", "relearn_10",
+        "relearn_10_worst", "alarm_perplexity_ratio",
         *(f"harmless_{kind}{end}" for kind in ("seen", "unseen", "ood") for end in ("", "_low", "_high")),
     }  # fmt: skip
     before, after, _ = table
     assert (before["benchmark_drop"], before["perplexity_ratio"], before["gate"]) == (0, 1, None)
     assert after["gate"] == "refused" and after["harmless_unseen_low"] <= after["harmless_unseen"]
+    assert all(0 <= row["forced_start"] <= 1 and 0 <= row["in_context_k2"] <= 1 for row in table)
+    assert after["relearn_5"] is not None and after["relearn_10"] is None  # it is not asked for here
 
 
 def test_evidence_says_why_each_answer_passed_or_not(project):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from wpn.checkpoint import KEPT, Checkpoints
-from wpn.config import Unlearn, Wpn
+from wpn.config import EarlyStop, Unlearn, Wpn
 from wpn.errors import InputError
 from wpn.train import unlearn
 
@@ -28,7 +28,8 @@ def settings(**changes) -> Unlearn:
     base = {
         "steps": 12, "batch_size": 3, "accumulation": 1, "retain_batch_size": 4, "alarming_share": 0.25,
         "learning_rate": 1e-2, "warmup": 0.1, "precision": "fp32", "forced_start": 0.5, "weight_decay": 0.01,
-        "gradient_checkpointing": False, "lora": None, "relearning_aware": None, "checkpoint_every": 2,
+        "gradient_checkpointing": False, "lora": None, "relearning_aware": None, "early_stop": None,
+        "checkpoint_every": 2,
     }  # fmt: skip
     return Unlearn(**{**base, **changes})
 
@@ -76,6 +77,17 @@ def test_an_interrupted_run_ends_with_the_same_weights(causal_lm, tmp_path, step
     weights, trained = train(causal_lm, checkpoints, rows.append)
     assert trained.resumed_from == (step - 1) // 2 * 2
     assert [row["step"] for row in rows] == list(range(1, 13))  # the curve is whole
+    assert same(weights, undisturbed)
+
+
+def test_early_stop_is_taken_up_too(causal_lm, tmp_path):
+    loop = settings(steps=20, early_stop=EarlyStop(every=2, patience=2, share=0.3))
+    undisturbed, whole = train(causal_lm, loop=loop)
+    checkpoints = Checkpoints(tmp_path / "run", "mine", every=2)
+    with pytest.raises(Killed):
+        train(causal_lm, checkpoints, killed_at(7), loop)
+    weights, trained = train(causal_lm, checkpoints, loop=loop)
+    assert (trained.resumed_from, trained.steps) == (6, whole.steps)
     assert same(weights, undisturbed)
 
 

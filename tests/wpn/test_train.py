@@ -316,7 +316,7 @@ def test_every_row_of_params_yaml_trains(causal_lm, recipe):
         if isinstance(method, Rmu):
             method = method.model_copy(update={"layer": 1})
         if isinstance(method, Icu):
-            method = method.model_copy(update={"refinement": Refinement(n=2, bleu_below=0.0)})
+            method = method.model_copy(update={"refinement": Refinement(n=2, bleu_below=0.0, accuracy_below=0.0)})
         rows: list[dict[str, float]] = []
         unlearn(copy.deepcopy(model), tokenizer, PAIRS, TEXTS, loop, method, 0, rows.append)
         assert len(rows) == 2 and all(math.isfinite(value) for row in rows for value in row.values())

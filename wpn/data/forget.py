@@ -174,6 +174,7 @@ class StepSource:
     def _retain(self) -> list[Row]:
         size = self.settings.retain_batch_size
         alarming = round(size * self.settings.alarming_share) if self.alarming else 0
+        alarming = alarming if self.calm else size
         chosen = self.random.choices(self.alarming, k=alarming) + self.random.choices(self.calm, k=size - alarming)
         self.drawn_texts = chosen
         return [self.texts[i] for i in chosen]
