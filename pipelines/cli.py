@@ -210,6 +210,27 @@ def results(
 
 
 @app.command()
+def compare(
+    model: Models = None,
+    method: AnyMethods = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="May be repeated; else 1, 2 and 3.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The rows of all seeds.")] = False,
+) -> None:
+    """Run methods side by side, on the same data and with the same evaluation, over several seeds."""
+    from pipelines import console
+    from pipelines.compare import compare as run_all
+    from pipelines.compare import table
+
+    rows = run_all(find_root(), model or [], method or [], seed or [1, 2, 3])
+    if as_json:
+        import json
+
+        print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    console.make_console().print(table(rows))
+
+
+@app.command()
 def promote(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
 ) -> None:

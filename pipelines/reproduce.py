@@ -1,13 +1,12 @@
 """`wpn reproduce`: what made a registered version, and whether it can be made again, weight for weight."""
 
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines import registry, tracking
+from pipelines.clone import clone, dvc
 from wpn.errors import InputError
 from wpn.files import sha256_of
 
@@ -78,37 +77,7 @@ def again(root: Path, made: Origin) -> str:
         raise InputError(
             f"the version was made of commit {made.commit} and uncommitted changes, which are lost; commit before a run"
         )
-    if _git(root, "cat-file", "-e", f"{made.commit}^{{commit}}").returncode:
-        raise InputError(f"this repository has no commit {made.commit}; fetch it")
-    with tempfile.TemporaryDirectory() as temporary:
-        clone = Path(temporary) / "wpn"
-        _git(root, "clone", "--quiet", str(root), str(clone), check=True)
-        _git(clone, "checkout", "--quiet", made.commit, check=True)
-        (clone / "params.yaml").write_text(made.params, encoding="utf-8")
-        _dvc(clone, "cache", "dir", "--local", str(root / ".dvc" / "cache"))
-        if _run(clone, "dvc", "checkout", "--quiet", "data.dvc").returncode:
-            _must(_run(clone, "pipelines.cli", "data", "fetch"), "wpn data fetch")
+    with clone(root, made.commit, made.params) as folder:
         # forced: nothing may come out of the cache that is to be made again
-        _dvc(clone, "repro", "--force", f"unlearn@{made.model}-{made.method}")
-        folder = clone / "build" / "unlearned" / made.model / made.method
-        return sha256_of(folder / "model" / registry.WEIGHTS)
-
-
-def _dvc(folder: Path, *arguments: str) -> None:
-    _must(_run(folder, "dvc", *arguments), f"dvc {' '.join(arguments[:2])}")
-
-
-def _must(done: subprocess.CompletedProcess[str], what: str) -> None:
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise RuntimeError(f"`{what}` failed in the clone: {said[-1] if said else 'without a word'}")
-
-
-def _run(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
-
-
-def _git(folder: Path, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=check)
+        dvc(folder, "repro", "--force", f"unlearn@{made.model}-{made.method}")
+        return sha256_of(folder / "build" / "unlearned" / made.model / made.method / "model" / registry.WEIGHTS)

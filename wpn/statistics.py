@@ -36,6 +36,26 @@ def rate(successes: int, n: int) -> Rate:
     return Rate(successes / n, float(interval.low), float(interval.high), n)
 
 
+def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """The mean of a few runs and its 95 % interval, by Student's t; no interval of a single run.
+
+    Raises:
+        ValueError: no values.
+    """
+    if not values:
+        raise ValueError("a mean of no values; give at least one")
+    from scipy import stats
+
+    mean = sum(values) / len(values)
+    error = stats.sem(values) if len(values) > 1 else None
+    if error is None:
+        return mean, None, None
+    if error == 0:
+        return mean, mean, mean
+    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=error)
+    return mean, float(low), float(high)
+
+
 @dataclass(frozen=True)
 class Fall:
     """How far a rate fell, relative to what it was: 1 is gone, 0 unchanged, negative risen.

@@ -38,7 +38,13 @@ def test_the_real_graph_goes_from_prepare_to_report(real_graph: dag.Graph) -> No
     assert upstream["pairs@opt"] == {"settings", "prepare@opt", "pretrain@opt"}
     assert upstream["unlearn@gpt-neo-wpn"] == {"settings", "pretrain@gpt-neo", "pairs@gpt-neo"}
     assert {"pretrain@opt", "unlearn@opt-sft"} <= upstream["evaluate@opt-sft"]
-    assert upstream["gate@opt-wpn"] == {"settings", "evaluate-reference@opt", "evaluate@opt-wpn"}
+    assert upstream["gate@opt-wpn"] == {
+        "settings",
+        "assess@opt-wpn",
+        "evaluate-reference@opt",
+        "evaluate@opt-wpn",
+    }
+    assert "assess-reference@opt" in upstream["report"]
     assert {f"gate@{model}-{method}" for model in MODELS for method in METHODS} <= upstream["report"]
     assert real_graph.changed == set(upstream), "nothing has run yet"
 
@@ -50,6 +56,8 @@ def test_the_real_graph_marks_what_needs_a_gpu(real_graph: dag.Graph) -> None:
         "unlearn",
         "evaluate",
         "evaluate-reference",
+        "assess",
+        "assess-reference",
     }
     assert real_graph.first == {"settings"}
 
@@ -64,6 +72,8 @@ def test_a_model_and_a_method_select_their_stages_and_what_these_need(real_graph
         "unlearn@gpt-neo-wpn",
         "evaluate-reference@gpt-neo",
         "evaluate@gpt-neo-wpn",
+        "assess-reference@gpt-neo",
+        "assess@gpt-neo-wpn",
         "gate@gpt-neo-wpn",
     }, "report needs the other models too, so it is left out"
 

@@ -1,6 +1,6 @@
 import pytest
 
-from wpn.statistics import paired_difference, rate
+from wpn.statistics import mean_interval, paired_difference, rate
 
 
 def test_wilson_interval_by_hand():
@@ -60,3 +60,13 @@ def test_unpaired_lists_are_refused(after, groups):
 def test_a_comparison_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no observations"):
         paired_difference([], [], None)
+
+
+def test_the_interval_of_a_mean_by_hand():
+    # 1, 2, 3: standard error 1 / sqrt(3), t(2, .975) = 4.30265
+    mean, low, high = mean_interval([1.0, 2.0, 3.0])
+    assert (mean, low, high) == pytest.approx((2.0, 2 - 4.30265 / 3**0.5, 2 + 4.30265 / 3**0.5), abs=1e-5)
+    assert mean_interval([2.0]) == (2.0, None, None)
+    assert mean_interval([2.0, 2.0]) == (2.0, 2.0, 2.0)
+    with pytest.raises(ValueError, match="no values"):
+        mean_interval([])

@@ -1,0 +1,56 @@
+"""A clone of the project in a temporary folder: another commit or other settings, and this one is not touched."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wpn.errors import InputError
+
+
+@contextmanager
+def clone(root: Path, commit: str, params: str) -> Iterator[Path]:
+    """A clone at a commit, with this params.yaml, with data/, and with the DVC cache of `root`.
+
+    Raises:
+        InputError: the repository has no such commit.
+        RuntimeError: data/ cannot be had.
+    """
+    if _git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
+        raise InputError(f"this repository has no commit {commit}; fetch it")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "wpn"
+        _must(_git(root, "clone", "--quiet", str(root), str(folder)), "git clone")
+        _must(_git(folder, "checkout", "--quiet", commit), "git checkout")
+        (folder / "params.yaml").write_text(params, encoding="utf-8")
+        dvc(folder, "cache", "dir", "--local", str(root / ".dvc" / "cache"))
+        if _python(folder, "dvc", "checkout", "--quiet", "data.dvc").returncode:
+            _must(_python(folder, "pipelines.cli", "data", "fetch"), "wpn data fetch")
+        yield folder
+
+
+def dvc(folder: Path, *arguments: str) -> None:
+    """Run a DVC command in a clone.
+
+    Raises:
+        RuntimeError: it failed; the message is the last line of what it said.
+    """
+    _must(_python(folder, "dvc", *arguments), f"dvc {' '.join(arguments[:2])}")
+
+
+def _must(done: subprocess.CompletedProcess[str], what: str) -> None:
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise RuntimeError(f"`{what}` failed in the clone: {said[-1] if said else 'without a word'}")
+
+
+def _python(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)

@@ -1,0 +1,52 @@
+"""Methods side by side over seeds, in clones of the toy project."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipelines.compare import compare, table
+from tests.pipelines.toy import run
+from wpn.errors import InputError
+from wpn.files import read_json
+
+
+@pytest.fixture
+def committed(project: Path) -> Path:
+    run(project, "git add -A")
+    run(project, "git -c user.name=toy -c user.email=toy@example.org commit -qm run --allow-empty")
+    return project
+
+
+def test_every_seed_and_method_gives_its_rows_and_the_project_stays_as_it_is(committed: Path) -> None:
+    params = (committed / "params.yaml").read_text()
+    rows = compare(committed, ["opt"], ["npo", "sft"], [4, 5])
+    assert [(row["stage"], row["method"]) for row in rows] == [
+        ("before", None), ("after", "npo"), ("after", "sft"), ("twin", None),
+    ] * 2  # fmt: skip
+    assert rows == read_json(committed / "build" / "compare" / "rows.json")
+    assert (committed / "params.yaml").read_text() == params
+    assert not (committed / "build" / "unlearned" / "opt" / "npo").exists()
+
+
+def test_bad_names_and_uncommitted_changes_are_refused_before_anything_runs(committed: Path) -> None:
+    with pytest.raises(InputError, match="names the unknown method 'npoo'"):
+        compare(committed, ["opt"], ["npoo"], [4])
+    (committed / "toy_stages.py").write_text("changed")
+    with pytest.raises(InputError, match="uncommitted changes"):
+        compare(committed, ["opt"], ["sft"], [4])
+
+
+def test_the_table_has_means_and_intervals_over_the_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = ("benchmark_drop", "perplexity_ratio", "forced_start", "in_context_k2", "relearn_5", "relearn_10")
+    rows = [
+        {"model": "opt", "method": "wpn", "stage": "after", "seed": seed, "harmless_unseen": rate,
+         "harmless_sampled": None, **dict.fromkeys(keys, 0.5)}
+        for seed, rate in ((1, 0.9), (2, 0.94), (3, 0.98))
+    ]  # fmt: skip
+    Console(width=80).print(table(rows))
+    screen = capsys.readouterr().out
+    # mean 94, standard error 4 / sqrt(3), t of 2 degrees of freedom 4.303: 94 -+ 9.9
+    assert "94.0" in screen and "±9.9" in screen and "means over 3 seeds" in screen
+    assert "0.500" in screen and "-" in screen
+    assert max(len(line) for line in screen.splitlines()) <= 80
