@@ -48,7 +48,7 @@ def artifact(key: str) -> str:
 def test_the_flow_runs_every_stage_and_registers_what_passed(fresh_project: Path) -> None:
     done = flows.unlearn(workers=2)
 
-    assert len(done["outcomes"]) == 22 and set(done["outcomes"].values()) == {"computed"}
+    assert len(done["outcomes"]) == 28 and set(done["outcomes"].values()) == {"computed"}
     assert sorted(stages_run(fresh_project)) == sorted(done["outcomes"])
     registered = {(row["model"], row["method"]): (row["name"], row["version"]) for row in done["registered"]}
     assert registered == {
@@ -70,7 +70,7 @@ def test_a_second_run_starts_no_stage_and_changes_nothing(stored_project: Path) 
     first = flows.unlearn()
     second = flows.unlearn()
     assert stages_run(stored_project) == [] and second["outcomes"] == {}
-    assert len(second["unchanged"]) == 22 and second["registered"] == first["registered"]
+    assert len(second["unchanged"]) == 28 and second["registered"] == first["registered"]
 
 
 def test_only_what_changed_and_its_downstream_runs_and_a_killed_stage_is_tried_again(stored_project: Path) -> None:
