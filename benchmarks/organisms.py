@@ -13,7 +13,7 @@ from benchmarks.measure import measure
 from benchmarks.provenance import ROOT, checkout, provenance
 from wpn.files import read_json, write_json
 
-# what is changed of the method `wpn`, one thing at a time
+# what is changed of the method `wpn`, one thing at a time; and `sft` with what `wpn` has beside its loss
 VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-uniform": {"position_weights": "uniform"},
     "wpn-reversed": {"position_weights": "reversed"},
@@ -22,6 +22,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-own-negative": {"in_batch_negatives": 0},
     "wpn-no-cross-entropy": {"cross_entropy": 0.0},
     "wpn-no-kl": {"kl": 0.0},
+    "wpn-unaware": {"relearning_aware": None},
 }
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     with checkout() as folder:
         for seed in chosen.seeds:
             if chosen.ablation:
-                change_params(folder / "params.yaml", seed, "dev", ["wpn", *VARIANTS, "sft"])
+                change_params(folder / "params.yaml", seed, "dev", ["wpn", *VARIANTS, "sft", "sft-aware"])
             else:
                 change_params(folder / "params.yaml", seed)
             runs.append({"seed": seed, **measure(folder, "pipelines.cli", "run")})
@@ -58,6 +59,8 @@ def change_params(path: Path, seed: int, split: str = "test", methods: Sequence[
     for name in methods:
         if name in VARIANTS:
             recipe["methods"][name] = {**recipe["methods"]["wpn"], **VARIANTS[name]}
+    aware = recipe["methods"]["wpn"]["relearning_aware"]
+    recipe["methods"]["sft-aware"] = {**recipe["methods"]["sft"], "relearning_aware": aware}
     if methods:
         params["pipeline"]["methods"] = list(methods)
     yaml.dump(params, path)

@@ -194,22 +194,6 @@ class Lora(Section):
     alpha: PositiveInt  # the adapters' output counts alpha / rank
 
 
-class Attack(Section):
-    """How an attacker trains."""
-
-    optimizer: Literal["adamw", "sgd"]
-    learning_rate: PositiveFloat
-
-
-class RelearningAware(Attack):
-    """Unlearn also where an attacker would have the model after some harmful steps (wpn/relearn.py)."""
-
-    steps: PositiveInt  # of the attacker, at most: 1 to so many, drawn for each step of ours
-    batch_size: PositiveInt  # of the attacker
-    begin: Share  # of our steps, before which nothing is foreseen
-    weight: PositiveFloat  # of that gradient beside the one where the model is
-
-
 class EarlyStop(Section):
     """Stop when the loss on held-out pairs and texts falls no more (wpn/early_stop.py)."""
 
@@ -232,16 +216,32 @@ class Unlearn(Section):
     forced_start: Share  # probability that a pair's context already holds the start of the harmful output
     weight_decay: Weight
     gradient_checkpointing: bool  # less memory, a third more time
-    relearning_aware: RelearningAware | None
     early_stop: EarlyStop | None
     lora: Lora | None
     checkpoint_every: PositiveInt  # steps
+
+
+class Attack(Section):
+    """How an attacker trains."""
+
+    optimizer: Literal["adamw", "sgd"]
+    learning_rate: PositiveFloat
+
+
+class RelearningAware(Attack):
+    """Unlearn also where an attacker would have the model after some harmful steps (wpn/relearn.py)."""
+
+    steps: PositiveInt  # of the attacker, at most: 1 to so many, drawn for each step of ours
+    batch_size: PositiveInt  # of the attacker
+    begin: Share  # of our steps, before which nothing is foreseen
+    weight: PositiveFloat  # of that gradient beside the one where the model is
 
 
 class Objective(Section):
     """What the rows of `methods` share: the weights of a method's terms, under the terms' names; docs/method.md."""
 
     learning_rate: PositiveFloat | None = None  # instead of unlearn.learning_rate
+    relearning_aware: RelearningAware | None = None
 
 
 class Retention(Objective):

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.adapters import add_adapters, merge_adapters
 from wpn.checkpoint import Checkpoints
-from wpn.config import Icu, Method, RelearningAware, Unlearn
+from wpn.config import Icu, Method, Unlearn
 from wpn.data.forget import Step, StepSource
 from wpn.early_stop import Watch, held_out
 from wpn.methods import total_loss, unlearning_terms
@@ -161,12 +161,10 @@ class _Run:
         rate = self.peak * schedule(number, self.settings.steps, self.settings.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        aware = self.settings.relearning_aware
+        aware = self.method.relearning_aware
         step = self.source.draw(foresee=aware is not None and number > aware.begin * self.settings.steps)
         self.tokens += step.tokens
-        found, self.accumulation = _fitting_update(
-            self.models, self.optimizer, step, self.method, self.accumulation, aware
-        )
+        found, self.accumulation = _fitting_update(self.models, self.optimizer, step, self.method, self.accumulation)
         if not math.isfinite(found["loss"]):
             raise FloatingPointError(_not_finite(found, number, self.source, self.checkpoints))
         self.rows.append({"step": number, **found, "learning_rate": rate})
@@ -202,7 +200,6 @@ def _fitting_update(
     step: Step,
     method: Method,
     accumulation: int,
-    aware: RelearningAware | None,
 ) -> tuple[dict[str, float], int]:
     """`update`, in smaller micro-batches from the point on where the memory is too small for larger ones.
 
@@ -213,7 +210,7 @@ def _fitting_update(
     """
     while True:
         try:
-            return update(models, optimizer, step, method, accumulation, aware), accumulation
+            return update(models, optimizer, step, method, accumulation), accumulation
         except RuntimeError as error:  # torch.OutOfMemoryError is one, and a CPU's allocator raises no other
             if not _out_of_memory(error):
                 raise
@@ -251,19 +248,16 @@ def update(
     step: Step,
     method: Method,
     accumulation: int = 1,
-    aware: RelearningAware | None = None,
 ) -> dict[str, float]:
     """One optimiser step; accumulating over micro-batches gives the gradient of the whole batch.
 
-    Args:
-        aware: how an attacker would train on `step.foreseen`.
     Returns:
         The loss and its terms before the step, and the norm of the gradient before clipping; `foreseen`, the part of
         the loss that speaks of the examples, where the attacker would have the model.
     """
     optimizer.zero_grad(set_to_none=True)
     logged: dict[str, float] = {}
-    if aware and step.foreseen:
+    if (aware := method.relearning_aware) and step.foreseen:
         with relearned(models.trained, aware, step.foreseen, models.fill):
             there = _accumulate(models, Step(step.examples, []), method, accumulation, aware.weight)
         logged["foreseen"] = there["loss"]

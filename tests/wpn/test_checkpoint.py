@@ -28,7 +28,7 @@ def settings(**changes) -> Unlearn:
     base = {
         "steps": 12, "batch_size": 3, "accumulation": 1, "retain_batch_size": 4, "alarming_share": 0.25,
         "learning_rate": 1e-2, "warmup": 0.1, "precision": "fp32", "forced_start": 0.5, "weight_decay": 0.01,
-        "gradient_checkpointing": False, "lora": None, "relearning_aware": None, "early_stop": None,
+        "gradient_checkpointing": False, "lora": None, "early_stop": None,
         "checkpoint_every": 2,
     }  # fmt: skip
     return Unlearn(**{**base, **changes})

@@ -187,10 +187,11 @@ def test_what_is_foreseen_leaves_the_weights_where_they_are_and_changes_the_grad
     model, tokenizer = causal_lm
     models, step = _models(model, tokenizer), _step(tokenizer)
     aware = RelearningAware(optimizer="adamw", learning_rate=1e-2, steps=3, batch_size=2, begin=0.0, weight=2.0)
+    method = method.model_copy(update={"relearning_aware": aware})
     foreseen = Step(step.examples, step.retain, [[e.harmful for e in step.examples]] * 3)
     gradients, before = [], [p.clone() for p in model.parameters()]
     for each in (step, foreseen):
-        row = update(models, torch.optim.SGD(model.parameters(), lr=0.0), each, method, aware=aware)
+        row = update(models, torch.optim.SGD(model.parameters(), lr=0.0), each, method)
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
     assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
     assert any(not torch.equal(one, other) for one, other in zip(*gradients, strict=True))
@@ -204,7 +205,7 @@ def test_the_foreseen_gradient_by_hand():
     models = Models(model, copy.deepcopy(model), fill=0)
     step = Step([Example(([0], [1]), [([0], [2])], ([0], [1]))], [([0], [1])], [[([0], [2])]])
     aware = RelearningAware(optimizer="sgd", learning_rate=0.5, steps=1, batch_size=1, begin=0.0, weight=3.0)
-    row = update(models, torch.optim.SGD(model.parameters(), lr=0.0), step, Sft(method="sft"), aware=aware)
+    row = update(models, torch.optim.SGD(model.parameters(), lr=0.0), step, Sft(method="sft", relearning_aware=aware))
     moved = torch.tensor([-1 / 6, -1 / 6, 1 / 3], dtype=torch.float64)
     wanted = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
     gradient = (torch.full((3,), 1 / 3, dtype=torch.float64) - wanted) + 3.0 * (moved.softmax(0) - wanted)

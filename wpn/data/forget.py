@@ -109,7 +109,7 @@ class StepSource:
             method: says which negatives and neighbours a pair needs.
             seed: of all draws.
         """
-        self.settings = settings
+        self.settings, self.relearning_aware = settings, method.relearning_aware
         self.in_batch_negatives = method.in_batch_negatives if isinstance(method, Wpn) and method.n_pair else 0
         self.random = random.Random(seed)
         self.pairs = [
@@ -164,7 +164,7 @@ class StepSource:
         return self.random.randint(1, min(LONGEST_START, len(harmful) - 1))
 
     def _foreseen(self) -> list[list[Row]]:
-        attack = self.settings.relearning_aware
+        attack = self.relearning_aware
         if not attack:
             return []
         harmful = self.harmful
