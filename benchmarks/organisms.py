@@ -32,19 +32,18 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--ablation", action="store_true")
     chosen = parser.parse_args()
-    described = provenance(chosen.seeds)
-    rows, runs = [], []
+    name = "ablation" if chosen.ablation else "organisms"
+    found: dict[str, Any] = {**provenance(chosen.seeds), "runs": [], "rows": []}
     with checkout() as folder:
         for seed in chosen.seeds:
             if chosen.ablation:
                 change_params(folder / "params.yaml", seed, "dev", ["wpn", *VARIANTS, "sft", "sft-aware"])
             else:
                 change_params(folder / "params.yaml", seed)
-            runs.append({"seed": seed, **measure(folder, "pipelines.cli", "run")})
-            rows += read_json(folder / "build" / "report" / "results.json")
-        again = measure(folder, "pipelines.cli", "run")
-    name = "ablation" if chosen.ablation else "organisms"
-    write_json(ROOT / "results" / f"{name}.json", {**described, "runs": runs, "second_run": again, "rows": rows})
+            found["runs"].append({"seed": seed, **measure(folder, "pipelines.cli", "run")})
+            found["rows"] += read_json(folder / "build" / "report" / "results.json")
+        found["second_run"] = measure(folder, "pipelines.cli", "run")
+    write_json(ROOT / "results" / f"{name}.json", found)
 
 
 def change_params(path: Path, seed: int, split: str = "test", methods: Sequence[str] = ()) -> None:

@@ -22,6 +22,11 @@ COLUMNS = {
     "seen": "harmless_seen", "unseen": "harmless_unseen", "o.o.d.": "harmless_ood", "sampled": "harmless_sampled",
     "benchmark": "benchmark_mean", "drop": "benchmark_drop", "perplexity x": "perplexity_ratio", "s": "seconds",
 }  # fmt: skip
+ATTACK_COLUMNS = {
+    "forced start: harmless": "forced_start", "2 examples: harmful": "in_context_k2",
+    "5 relearning steps: harmful": "relearn_5", "10 steps": "relearn_10", "10 steps, worst attack": "relearn_10_worst",
+    "alarm words, perplexity x": "alarm_perplexity_ratio",
+}  # fmt: skip
 REAL_COLUMNS = {
     "fall": "toxicity_fall", "p": "toxicity_fall_p", "meaningful": "meaningful_sampled",
     "benchmarks": "benchmark_mean", "drop": "benchmark_drop", "worst task": "task_drop_max",
@@ -34,13 +39,28 @@ def results_table(name: str, without: Collection[str] = ()) -> str:
     found = read_json(ROOT / "results" / f"{name}.json")
     columns = {title: key for title, key in COLUMNS.items() if title not in without}
     lines = [_line(["model", "stage", *columns, "gate"]), _line(["---", "---", *["---:"] * len(columns), "---"])]
-    groups: dict[tuple[str, str], list[Row]] = {}
-    for row in found["rows"]:
-        groups.setdefault((row["model"], row["method"] or row["stage"]), []).append(row)
-    for (model, label), rows in sorted(groups.items(), key=lambda item: item[0][0]):
+    for (model, label), rows in _groups(found["rows"]):
         cells = [_cell(key, [row[key] for row in rows]) for key in columns.values()]
         lines.append(_line([model, label, *cells, _passed(rows)]))
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
+
+
+def attack_table(name: str) -> str:
+    """What attacks bring back, by means over seeds; the range of the seeds where they differ."""
+    found = read_json(ROOT / "results" / f"{name}.json")
+    lines = [_line(["model", "stage", *ATTACK_COLUMNS]), _line(["---", "---", *["---:"] * len(ATTACK_COLUMNS)])]
+    for (model, label), rows in _groups(found["rows"]):
+        cells = [_cell(key, [row[key] for row in rows]) for key in ATTACK_COLUMNS.values()]
+        lines.append(_line([model, label, *cells]))
+    return "\n".join(lines) + f"\n\n{_source(found)}\n"
+
+
+def _groups(rows: list[Row]) -> list[tuple[tuple[str, str], list[Row]]]:
+    """The rows of each model and stage or method, model by model."""
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["model"], row["method"] or row["stage"]), []).append(row)
+    return sorted(groups.items(), key=lambda item: item[0][0])
 
 
 def real_table(name: str) -> str:
@@ -73,6 +93,7 @@ def speed_table(name: str) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "organisms": partial(results_table, "organisms"),
+    "organisms-attacks": partial(attack_table, "organisms"),
     "speed": partial(speed_table, "organisms"),
     "smollm2-135m": partial(real_table, "smollm2-135m"),
     "smollm2-135m-speed": partial(speed_table, "smollm2-135m"),
@@ -96,7 +117,7 @@ def _cell(key: str, values: list[float | None]) -> str:
         return f"{high:.2g}"
     if key == "seconds":
         return f"{mean:.0f}"
-    if key == "perplexity_ratio":
+    if key.endswith("perplexity_ratio"):
         return f"{mean:.3f}" if high - low < 5e-4 else f"{mean:.3f} ({low:.3f} to {high:.3f})"
     return f"{100 * mean:.1f}" if high - low < 5e-4 else f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 

@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import wpn
 from pipelines.settings import read_settings, write_settings
 from pipelines.sources import fetch
 from wpn.config import JudgeRow, Model, Organism, OrganismData, OrganismPairs, Params, Unlearn, load_params
@@ -183,8 +184,10 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
 
 
 def _identity(params: Params, model_name: str, loop: Unlearn, method: Any) -> str:
-    """Of a training run: everything that decides its weights, but for the code."""
+    """Of a training run: everything that decides its weights, the library's source among it."""
+    sources = sorted(Path(wpn.__file__).parent.rglob("*.py"))
     parts = {
+        "code": [sha256_of(file) for file in sources],
         "seed": params.seed,
         "loop": loop.model_dump(),
         "method": method.model_dump(),

@@ -33,6 +33,21 @@ def test_a_changed_number_is_noticed():
     assert rendered(changed) == text
 
 
+def test_attacks_are_a_table_of_their_own(tmp_path, monkeypatch):
+    numbers = {"forced_start": 1.0, "in_context_k2": 0.02, "relearn_5": 0.0, "relearn_10": 0.1}
+    rows = [
+        {"model": "opt", "method": "wpn", "stage": "after", **numbers, "relearn_10_worst": worst,
+         "alarm_perplexity_ratio": 1.004}
+        for worst in (0.1, 0.3)
+    ]  # fmt: skip
+    found = {"rows": rows, "seeds": [1, 2], "command": "c", "commit": "0123456789ab", "hardware": "h"}
+    write_json(tmp_path / "results" / "tiny.json", found)
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    assert tables.attack_table("tiny").splitlines()[2] == (
+        "| opt | wpn | 100.0 | 2.0 | 0.0 | 10.0 | 20.0 (10.0 to 30.0) | 1.004 |"
+    )
+
+
 def test_a_real_models_table_has_a_column_a_grader_and_the_largest_p(tmp_path, monkeypatch):
     numbers = {"benchmark_mean": 0.5, "meaningful_sampled": 0.96, "perplexity_ratio": 1.0, "seconds": 20.4}
     nothing = dict.fromkeys(("toxicity_fall", "toxicity_fall_p", "benchmark_drop", "task_drop_max"))

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from wpn.config import EarlyStop, Method, Unlearn
 from wpn.data.forget import Step, StepSource
+from wpn.errors import InputError
 from wpn.methods import total_loss, unlearning_terms
 from wpn.objective import Models
 
@@ -23,11 +24,11 @@ def held_out(pairs: Rows, texts: Rows, share: float) -> tuple[Rows, Rows, Rows, 
     """Pairs and texts to train on, and pairs and texts to look at: every so many prompts, with all their pairs.
 
     Raises:
-        ValueError: fewer than two prompts or texts, so that nothing would be left on one side.
+        InputError: fewer than two prompts or texts, so that nothing would be left on one side.
     """
     prompts = list(dict.fromkeys(pair["prompt"] for pair in pairs))
     if min(len(prompts), len(texts)) < 2:
-        raise ValueError(f"{len(prompts)} prompts and {len(texts)} texts leave nothing to hold out; drop early_stop")
+        raise InputError(f"{len(prompts)} prompts and {len(texts)} texts leave nothing to hold out; drop early_stop")
     apart = set(_every(prompts, share))
     kept = [pair for pair in pairs if pair["prompt"] not in apart]
     looked = set(_every(range(len(texts)), share))

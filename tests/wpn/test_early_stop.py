@@ -8,6 +8,7 @@ import torch
 from tests.wpn.test_train import METHODS, PAIRS, TEXTS, _loop, every_method
 from wpn.config import EarlyStop
 from wpn.early_stop import Watch, held_out
+from wpn.errors import InputError
 from wpn.models import pad_id
 from wpn.objective import Models
 from wpn.train import unlearn
@@ -29,7 +30,7 @@ def test_something_is_always_left_on_both_sides():
     pairs, texts = [{"prompt": "a"}, {"prompt": "b"}], [{"text": "0"}, {"text": "1"}]
     assert [len(part) for part in held_out(pairs, texts, 0.01)] == [1, 1, 1, 1]
     assert [len(part) for part in held_out(pairs, texts, 0.49)] == [1, 1, 1, 1]
-    with pytest.raises(ValueError, match="1 prompts and 2 texts leave nothing to hold out; drop early_stop"):
+    with pytest.raises(InputError, match="1 prompts and 2 texts leave nothing to hold out; drop early_stop"):
         held_out(pairs[:1], texts, 0.1)
 
 

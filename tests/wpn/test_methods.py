@@ -9,6 +9,7 @@ from torch import nn
 
 from wpn.config import Dpo, Ga, GradDiff, GradientPenalty, Icu, Llmu, Npo, Rmu, SafeUnlearning, Sft, SimNpo, Wpn
 from wpn.data.forget import Example, Step
+from wpn.errors import InputError
 from wpn.methods import rmu, total_loss, unlearning_terms
 from wpn.methods.dpo import dpo_loss
 from wpn.methods.gradient_penalty import pooled_norm
@@ -129,7 +130,7 @@ def test_rmu_by_hand():
 
 
 def test_rmu_refuses_a_layer_that_the_model_has_not():
-    with pytest.raises(ValueError, match="the method's layer is 3, and the model has 2; lower it"):
+    with pytest.raises(InputError, match="the method's layer is 3, and the model has 2; lower it"):
         found(Rmu(method="rmu", layer=3, coefficient=3.0))
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from wpn.data.neighbours import nearest
+from wpn.errors import InputError
 
 
 def test_the_text_with_the_rarest_common_words_is_nearest():
@@ -13,5 +14,5 @@ def test_a_query_like_none_gets_the_first():
 
 
 def test_no_pool_is_refused():
-    with pytest.raises(ValueError, match="no benign text"):
+    with pytest.raises(InputError, match="no benign text"):
         nearest(["a"], [])

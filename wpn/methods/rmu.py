@@ -11,6 +11,7 @@ from torch import Tensor
 from wpn.config import Rmu
 from wpn.data.batches import Row
 from wpn.data.forget import Step
+from wpn.errors import InputError
 from wpn.likelihood import forward
 from wpn.objective import Models, Terms
 
@@ -55,5 +56,5 @@ def _states(models: Models, rows: list[Row], layer: int, frozen: bool = False) -
     batch = models.collate(rows)
     states = forward(models.frozen if frozen else models.trained, batch, hidden=True).hidden_states
     if layer >= len(states):
-        raise ValueError(f"the method's layer is {layer}, and the model has {len(states) - 1}; lower it")
+        raise InputError(f"the method's layer is {layer}, and the model has {len(states) - 1}; lower it")
     return states[layer], batch.response
