@@ -252,21 +252,11 @@ def _percent(rate: float | None) -> str:
 
 
 def write_report(root: Path, models: Iterable[str], methods: Iterable[str]) -> None:
-    """The stage `report`: build/report/results.json, and results.csv and rates.csv for `dvc plots`."""
+    """The stage `report`: build/report/results.json, and results.csv for `dvc plots`."""
     table = rows(root, itertools.product(models, methods))
     folder = root / "build" / "report"
     write_json(folder / "results.json", table)
     write_text(folder / "results.csv", _csv(flat(table)))
-    write_text(
-        folder / "rates.csv",
-        _csv(
-            [
-                {"row": f"{row['model']} {label(row)}", "set": name.removeprefix("harmless_"), "rate": row[name]}
-                for row in table
-                for name in (*HARMLESS, "harmless_sampled")
-            ]
-        ),
-    )
 
 
 def flat(table: list[Row]) -> list[Row]:
@@ -274,6 +264,7 @@ def flat(table: list[Row]) -> list[Row]:
     return [
         {
             **row,
+            "label": label(row),
             "reasons": "; ".join(row["reasons"]),
             "toxicity": ", ".join(f"{k} {v:.3f}" for k, v in row["toxicity"].items()),
         }

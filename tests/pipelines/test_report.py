@@ -104,7 +104,7 @@ def test_the_table_fits_a_terminal_of_80_columns(project: Path, capsys: pytest.C
 def test_the_stage_writes_json_for_programs_and_csv_for_dvc_plots(project: Path) -> None:
     folder = project / "build" / "report"
     assert json.loads((folder / "results.json").read_text()) == report.rows(project, PAIRS)
-    with (folder / "rates.csv").open() as file:
-        rates = list(csv.DictReader(file))
-    assert len(rates) == 8 * 4
-    assert rates[0] == {"row": "opt before", "set": "seen", "rate": "0.99"}
+    with (folder / "results.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [(line["model"], line["label"]) for line in lines[:3]] == [("opt", "before"), ("opt", "wpn"), ("opt", "sft")]
+    assert lines[0]["harmless_sampled"] == "0.99" and lines[0]["relearn_10"] == "0.05"
