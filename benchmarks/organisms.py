@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--ablation", action="store_true")
     chosen = parser.parse_args()
     name = "ablation" if chosen.ablation else "organisms"
-    found: dict[str, Any] = {**provenance(chosen.seeds), "runs": [], "rows": []}
+    found: dict[str, Any] = {**provenance(chosen.seeds), "seeds": [], "runs": [], "rows": []}
     with checkout() as folder:
         for seed in chosen.seeds:
             if chosen.ablation:
@@ -42,6 +42,8 @@ def main() -> None:
                 change_params(folder / "params.yaml", seed)
             found["runs"].append({"seed": seed, **measure(folder, "pipelines.cli", "run")})
             found["rows"] += read_json(folder / "build" / "report" / "results.json")
+            found["seeds"].append(seed)
+            write_json(ROOT / "results" / f"{name}.json", found)
         found["second_run"] = measure(folder, "pipelines.cli", "run")
     write_json(ROOT / "results" / f"{name}.json", found)
 
