@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from wpn.config import EarlyStop, Method, Unlearn
-from wpn.data.forget import Step, StepSource
+from wpn.data.forget import StepSource
 from wpn.errors import InputError
 from wpn.methods import total_loss, unlearning_terms
 from wpn.objective import Models
@@ -84,8 +84,8 @@ class Watch:
         model.eval()
         total = 0.0
         for part in self.step.micro_batches(self.parts):
-            terms = unlearning_terms(self.models, Step(part.examples, part.retain), self.method)
-            total += total_loss(terms, self.method).item() * len(part.examples) / len(self.step.examples)
+            terms = unlearning_terms(self.models, part, self.method).shared(part, self.step)
+            total += total_loss(terms, self.method).item()
         model.train(training)
         return total
 

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from wpn.config import Retention
 from wpn.data.batches import Batch, Row, collate
+from wpn.data.forget import Step
 from wpn.likelihood import forward, token_log_likelihoods, wide
 from wpn.losses.cross_entropy import cross_entropy
 from wpn.losses.kl import forward_kl
@@ -49,6 +50,16 @@ class Terms:
 
     forget: dict[str, Tensor] = field(default_factory=dict)
     retain: dict[str, Tensor] = field(default_factory=dict)
+
+    def shared(self, part: Step, step: Step) -> "Terms":
+        """The terms of a part of a step, times its share of the sequences, so that those of all parts add up.
+
+        Every term is a mean over sequences.
+        """
+        return Terms(
+            {name: term * (len(part.examples) / len(step.examples)) for name, term in self.forget.items()},
+            {name: term * (len(part.retain) / len(step.retain)) for name, term in self.retain.items()},
+        )
 
     def __or__(self, other: "Terms") -> "Terms":
         return Terms(self.forget | other.forget, self.retain | other.retain)

@@ -46,11 +46,11 @@ def relearned(
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     kept = [parameter.detach().clone() for parameter in parameters]
-    optimizer = attacker(model, attack)
-    for rows in harmful:
-        harmful_step(model, optimizer, rows, fill)
-    optimizer.zero_grad(set_to_none=True)
     try:
+        optimizer = attacker(model, attack)
+        for rows in harmful:
+            harmful_step(model, optimizer, rows, fill)
+        optimizer.zero_grad(set_to_none=True)
         yield
     finally:
         with torch.no_grad():

@@ -20,7 +20,7 @@ from wpn.data.forget import Step, StepSource
 from wpn.early_stop import Watch, held_out
 from wpn.methods import total_loss, unlearning_terms
 from wpn.models import pad_id
-from wpn.objective import Models, Terms
+from wpn.objective import Models
 from wpn.refinement import refine
 from wpn.relearn import relearned
 
@@ -75,7 +75,8 @@ def unlearn(
             calls it for the earlier steps first.
         checkpoints: where the run keeps its state; None keeps none.
     Raises:
-        FloatingPointError: the loss is not finite; the message names the step, its rows and the last checkpoint.
+        FloatingPointError: the loss or its gradient is not finite; the message names the step, its rows and the last
+            checkpoint.
         InputError: a checkpoint is damaged.
     """
     torch.manual_seed(seed)
@@ -165,7 +166,7 @@ class _Run:
         step = self.source.draw(foresee=aware is not None and number > aware.begin * self.settings.steps)
         self.tokens += step.tokens
         found, self.accumulation = _fitting_update(self.models, self.optimizer, step, self.method, self.accumulation)
-        if not math.isfinite(found["loss"]):
+        if not all(math.isfinite(value) for value in found.values()):
             raise FloatingPointError(_not_finite(found, number, self.source, self.checkpoints))
         self.rows.append({"step": number, **found, "learning_rate": rate})
         self.log(self.rows[-1])
@@ -263,21 +264,17 @@ def update(
         logged["foreseen"] = there["loss"]
     logged |= _accumulate(models, step, method, accumulation)
     norm = nn.utils.clip_grad_norm_(models.trained.parameters(), CLIP_NORM)
-    if math.isfinite(logged["loss"]):
+    logged["gradient_norm"] = norm.item()
+    if all(math.isfinite(value) for value in logged.values()):
         optimizer.step()
-    return {**logged, "gradient_norm": norm.item()}
+    return logged
 
 
 def _accumulate(models: Models, step: Step, method: Method, accumulation: int, weight: float = 1.0) -> dict[str, float]:
     """Add the gradient of the loss, times a weight, to what the parameters have; returns the loss and its terms."""
     logged: dict[str, float] = {}
     for part in step.micro_batches(accumulation):
-        terms = unlearning_terms(models, part, method)
-        # every term is a mean over sequences, so a part counts by its share of them
-        shared = Terms(
-            {name: term * (len(part.examples) / len(step.examples)) for name, term in terms.forget.items()},
-            {name: term * (len(part.retain) / len(step.retain)) for name, term in terms.retain.items()},
-        )
+        shared = unlearning_terms(models, part, method).shared(part, step)
         loss = total_loss(shared, method)
         (weight * loss).backward()
         for name, value in {"loss": loss, **shared.forget, **shared.retain}.items():

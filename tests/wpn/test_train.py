@@ -11,6 +11,7 @@ from torch import nn
 
 from wpn.checkpoint import Checkpoints
 from wpn.config import (
+    Attack,
     Dpo,
     Ga,
     GradDiff,
@@ -33,6 +34,7 @@ from wpn.data.forget import Example, Step
 from wpn.methods import TERMS, total_loss, unlearning_terms
 from wpn.models import pad_id
 from wpn.objective import Models
+from wpn.relearn import harmful_step, relearned
 from wpn.train import schedule, unlearn, update
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -275,6 +277,35 @@ def test_a_loss_that_is_lost_on_the_way_names_the_last_checkpoint(causal_lm, tmp
 
     with pytest.raises(FloatingPointError, match=r"at step 3 .* the last checkpoint is .*step-000001; lower"):
         unlearn(model, causal_lm[1], PAIRS, TEXTS, _loop(), METHODS["sft"], 0, log, checkpoints)
+
+
+def test_a_gradient_that_is_not_finite_is_never_applied(causal_lm, monkeypatch):
+    model, tokenizer = causal_lm
+    models, step = _models(model, tokenizer), _step(tokenizer)
+    before = [parameter.clone() for parameter in model.parameters()]
+    monkeypatch.setattr("wpn.train.nn.utils.clip_grad_norm_", lambda *_: torch.tensor(math.nan))
+    row = update(models, torch.optim.SGD(model.parameters(), lr=1.0), step, METHODS["sft"])
+    assert math.isfinite(row["loss"]) and math.isnan(row["gradient_norm"])
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+
+
+def test_an_attack_that_fails_half_way_leaves_the_weights(causal_lm, monkeypatch):
+    model, tokenizer = causal_lm
+    before = [parameter.clone() for parameter in model.parameters()]
+    steps = []
+
+    def fails_at_the_second(*arguments):
+        steps.append(harmful_step(*arguments))
+        if len(steps) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("wpn.relearn.harmful_step", fails_at_the_second)
+    harmful = [[e.harmful for e in _step(tokenizer).examples]] * 3
+    attack = Attack(optimizer="adamw", learning_rate=1e-2)
+    with pytest.raises(torch.OutOfMemoryError), relearned(model, attack, harmful, pad_id(tokenizer)):
+        pass
+    assert len(steps) == 2
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
 class Small:
