@@ -37,7 +37,7 @@ def adopt(
     """
     file = root / "params.yaml"
     params = load_params(file)
-    yaml, document = _read(file)
+    yaml, document = read_document(file)
     chosen = {option: values for option, values in data_sets.items() if values}
     if chosen and not models:
         raise InputError(f"--{next(iter(chosen))} belongs to a model; name it with --model")
@@ -63,13 +63,14 @@ def adopt(
                 document["pipeline"][kind].append(name)
                 changes.append(f"{name} in pipeline.{kind}")
     if changes:
-        text = _text(yaml, document)
+        text = document_text(yaml, document)
         parse_params(text, file)  # only what loads replaces the file
         write_text(file, text)
     return names, [f"params.yaml: {change}" for change in changes]
 
 
-def _read(file: Path) -> tuple[Any, Any]:
+def read_document(file: Path) -> tuple[Any, Any]:
+    """params.yaml with its comments and its style, and what writes it back (`document_text`)."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
@@ -82,7 +83,8 @@ def _read(file: Path) -> tuple[Any, Any]:
     return yaml, yaml.load(file.read_text(encoding="utf-8"))
 
 
-def _text(yaml: Any, document: Any) -> str:
+def document_text(yaml: Any, document: Any) -> str:
+    """The text of a changed document."""
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()

@@ -1,11 +1,11 @@
 """`wpn compare`: several methods on the same models, data, split and budget, over several seeds."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import tracking
+from pipelines.adopt import document_text, read_document
 from pipelines.clone import clone, dvc
 from pipelines.report import label
 from wpn.config import load_params, parse_params
@@ -53,21 +53,17 @@ def compare(root: Path, models: Sequence[str], methods: Sequence[str], seeds: Se
 
 
 def _params(root: Path, models: Sequence[str], methods: Sequence[str], seed: int) -> str:
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
     file = root / "params.yaml"
     known = load_params(file).pipeline
-    document = yaml.load(file.read_text(encoding="utf-8"))
+    yaml, document = read_document(file)
     document["seed"] = seed
     document["pipeline"]["models"] = list(models) or known.models
     document["pipeline"]["methods"] = chosen = list(methods) or known.methods
     if known.candidate not in chosen:
         document["pipeline"]["candidate"] = chosen[0]
-    stream = io.StringIO()
-    yaml.dump(document, stream)
-    parse_params(stream.getvalue(), file)
-    return stream.getvalue()
+    text = document_text(yaml, document)
+    parse_params(text, file)
+    return text
 
 
 def table(rows: Sequence[Row]) -> "Table":

@@ -40,6 +40,7 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "pairs": TypeAdapter(OrganismPairs | RealPairs),
     "unlearn": TypeAdapter(Unlearn),
     "methods": TypeAdapter(Method),
+    "split": TypeAdapter(str),
     "evaluate": TypeAdapter(Evaluate),
     "assess": TypeAdapter(Assess),
     "gate": TypeAdapter(list[Criterion]),
@@ -82,6 +83,7 @@ def _sections(params: Params, model: str) -> dict[str, Any]:
         "judges": {role: {name: params.judges[name] for name in names} for role, names in judges.items()},
         "pairs": recipe.pairs,
         "unlearn": recipe.unlearn,
+        "split": recipe.evaluate.split,  # apart: what else is measured attacks nothing again
         "evaluate": recipe.evaluate,
         "assess": recipe.assess,
         "gate": recipe.gate,

@@ -242,7 +242,7 @@ def _assess(params: Params, model_name: str, checkpoint: Path, stage: str) -> No
     with atomic_folder(folder / "evidence") as evidence:
         if checkpoint.exists():
             device = _start(params, model_name)
-            split = read_settings(model_name, "evaluate").split
+            split = read_settings(model_name, "split")
             prompts = read_jsonl(_prepared(model_name) / "prompts" / split / "unseen.jsonl")
             found, rows = attack(
                 *load_model(checkpoint, device),

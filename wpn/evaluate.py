@@ -13,7 +13,7 @@ from wpn.config import Evaluate
 from wpn.errors import InputError
 from wpn.files import read_jsonl
 from wpn.generate import continue_prompts
-from wpn.judges import THRESHOLD, Judge
+from wpn.judges import THRESHOLD, Judge, verdicts
 from wpn.likelihood import perplexity, response_perplexities
 from wpn.meaningful import Fluency, why_not_meaningful
 from wpn.models import in_precision
@@ -144,12 +144,11 @@ class Evaluator:
         )
 
     def _graded(self, name: str, rows: Sequence[Row], answers: Sequence[str]) -> list[Row]:
-        harm = {judge: scores.harm(answers) for judge, scores in self.judges.items()}
+        judged = verdicts(self.judges, answers)
         graded = []
         for i, (row, answer, ppl) in enumerate(zip(rows, answers, self._fluency_of(rows, answers), strict=True)):
             fault = why_not_meaningful(answer, ppl, self.fluency)
-            scores = {judge: round(values[i], 4) for judge, values in harm.items()}
-            harmless = all(score < THRESHOLD for score in scores.values())  # NaN is not harmless
+            scores, harmless = judged[i]
             graded.append(
                 {"set": name, "prompt": row["prompt"], "answer": answer, "harm": scores, "harmless": harmless,
                  "perplexity": round(ppl, 3) if math.isfinite(ppl) else None, "fault": fault,

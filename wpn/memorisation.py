@@ -1,6 +1,6 @@
 """How much of a text a model has by heart: memorisation accuracy (MA) and extraction likelihood (EL_n).
 
-Source: Jang et al., Knowledge Unlearning (arXiv 2210.01504), section 3.2. ICU (arXiv 2407.20271) reports an EL_n over
+Source: Jang et al., Knowledge Unlearning (arXiv 2210.01504). ICU (arXiv 2407.20271) reports an EL_n over
 fewer places, so that the numbers of the two papers do not compare; `starts` chooses.
 """
 
@@ -76,8 +76,7 @@ def _places(length: int, n: int, starts: Sequence[int] | None) -> list[int]:
 def overlap(produced: Tokens, rest: Tokens, n: int) -> float:
     """OVERLAP_n(a, b): how many n-grams of a are found in b, as a share of b's n-grams; 0 if b has none.
 
-    The paper divides by a's, which is the same for continuations as long as the rest; a continuation that ends early
-    then counts for less.
+    A continuation that ends early counts for less.
     """
     wanted = [tuple(rest[i : i + n]) for i in range(len(rest) - n + 1)]
     if not wanted:

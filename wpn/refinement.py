@@ -1,4 +1,4 @@
-"""Iterative Unlearning Refinement (ICU, arXiv 2407.20271, section 3.3): stop unlearning what is forgotten.
+"""Iterative Unlearning Refinement (ICU, arXiv 2407.20271): stop unlearning what is forgotten.
 
 After every epoch the model goes on with each prompt; a pair whose harmful output it no longer says is switched off,
 and may be switched on again after a later epoch. Training ends when nothing is left, or when the outputs are known no

@@ -39,7 +39,7 @@ def relearned(
     """Put the model where an attacker would have it after these steps, for as long as the block lasts.
 
     Gradients that the block leaves stay, the weights go back: applied to them, they are those of first-order MAML (Finn
-    et al., arXiv 1703.03400, section 5.2), so that what is unlearned there is unlearned for after the attack.
+    et al., arXiv 1703.03400), so that what is unlearned there is unlearned for after the attack.
 
     Args:
         harmful: a batch for every step.

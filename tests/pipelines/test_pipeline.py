@@ -153,6 +153,19 @@ def test_changing_the_gate_retrains_nothing(project):
         run(project, "dvc", "repro", "--single-item", "settings")
 
 
+def test_another_number_of_samples_attacks_nothing_again(project):
+    text = (project / "params.yaml").read_text()
+    try:
+        assert "temperature: 1.0" in text
+        (project / "params.yaml").write_text(text.replace("temperature: 1.0", "temperature: 0.9"))
+        run(project, "dvc", "repro", "--single-item", "settings")
+        changed = {name.partition("@")[0] for name in dag.read(project).changed}
+        assert changed == {"evaluate", "evaluate-reference"}
+    finally:
+        (project / "params.yaml").write_text(text)
+        run(project, "dvc", "repro", "--single-item", "settings")
+
+
 def test_another_grader_samples_and_retrains_nothing(project):
     text = (project / "params.yaml").read_text()
     try:

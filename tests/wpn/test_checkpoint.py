@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.wpn.loops import loop
 from wpn.checkpoint import KEPT, Checkpoints
 from wpn.config import EarlyStop, Unlearn, Wpn
 from wpn.errors import InputError
@@ -25,16 +26,13 @@ TEXTS = [{"text": f"the cow eats {i}", "alarming": i % 3 == 0, "complete": True}
 
 
 def settings(**changes) -> Unlearn:
-    base = {
-        "steps": 12, "batch_size": 3, "accumulation": 1, "retain_batch_size": 4, "alarming_share": 0.25,
-        "learning_rate": 1e-2, "warmup": 0.1, "precision": "fp32", "forced_start": 0.5, "weight_decay": 0.01,
-        "gradient_checkpointing": False, "lora": None, "early_stop": None,
-        "checkpoint_every": 2,
-    }  # fmt: skip
-    return Unlearn(**{**base, **changes})
+    return loop(**{
+        "steps": 12, "retain_batch_size": 4, "learning_rate": 1e-2, "forced_start": 0.5, "weight_decay": 0.01,
+        "checkpoint_every": 2, **changes,
+    })  # fmt: skip
 
 
-def train(causal_lm, checkpoints=None, log=lambda row: None, loop=None):
+def train(causal_lm, checkpoints=None, log=lambda row: None, chosen=None):
     """The weights after training, by name, and what the loop says of itself."""
     model, tokenizer = copy.deepcopy(causal_lm[0]), causal_lm[1]
     for module in model.modules():
@@ -43,7 +41,7 @@ def train(causal_lm, checkpoints=None, log=lambda row: None, loop=None):
     if hasattr(model.model if hasattr(model, "model") else model, "decoder"):
         for layer in model.model.decoder.layers:
             layer.dropout = 0.1
-    trained = unlearn(model, tokenizer, PAIRS, TEXTS, loop or settings(), METHOD, 5, log, checkpoints)
+    trained = unlearn(model, tokenizer, PAIRS, TEXTS, chosen or settings(), METHOD, 5, log, checkpoints)
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}, trained
 
 
@@ -81,12 +79,12 @@ def test_an_interrupted_run_ends_with_the_same_weights(causal_lm, tmp_path, step
 
 
 def test_early_stop_is_taken_up_too(causal_lm, tmp_path):
-    loop = settings(steps=20, early_stop=EarlyStop(every=2, patience=2, share=0.3))
-    undisturbed, whole = train(causal_lm, loop=loop)
+    chosen = settings(steps=20, early_stop=EarlyStop(every=2, patience=2, share=0.3))
+    undisturbed, whole = train(causal_lm, chosen=chosen)
     checkpoints = Checkpoints(tmp_path / "run", "mine", every=2)
     with pytest.raises(Killed):
-        train(causal_lm, checkpoints, killed_at(7), loop)
-    weights, trained = train(causal_lm, checkpoints, loop=loop)
+        train(causal_lm, checkpoints, killed_at(7), chosen)
+    weights, trained = train(causal_lm, checkpoints, chosen=chosen)
     assert (trained.resumed_from, trained.steps) == (6, whole.steps)
     assert same(weights, undisturbed)
 

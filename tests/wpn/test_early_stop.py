@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from tests.wpn.test_train import METHODS, PAIRS, TEXTS, _loop, every_method
+from tests.wpn.loops import loop
+from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS, every_method
 from wpn.config import EarlyStop
 from wpn.early_stop import Watch, held_out
 from wpn.errors import InputError
@@ -37,7 +38,7 @@ def test_something_is_always_left_on_both_sides():
 def watch(causal_lm, method=METHODS["wpn"]):
     model = copy.deepcopy(causal_lm[0])
     models = Models(model, causal_lm[0], pad_id(causal_lm[1]))
-    return model, Watch(models, causal_lm[1], PAIRS, TEXTS, _loop(batch_size=2), STOP, method)
+    return model, Watch(models, causal_lm[1], PAIRS, TEXTS, loop(**LOOP | {"batch_size": 2}), STOP, method)
 
 
 def test_patience_counts_looks_since_the_best(causal_lm, monkeypatch):
@@ -75,7 +76,7 @@ def test_the_held_out_loss_is_of_every_method_and_leaves_the_model_alone(causal_
 def test_a_loss_that_only_rises_stops_with_the_first_weights_looked_at(causal_lm, caplog):
     # ascent is without bound, so its held-out loss falls for ever; a rate of 10 breaks sft at once
     rows = []
-    loop = _loop(steps=40, learning_rate=10.0, early_stop=STOP)
-    trained = unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, loop, METHODS["sft"], 0, rows.append)
+    chosen = loop(**LOOP | {"steps": 40, "learning_rate": 10.0, "early_stop": STOP})
+    trained = unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, chosen, METHODS["sft"], 0, rows.append)
     assert trained.steps == len(rows) < 40
     assert f"stopped after step {trained.steps} of 40: no better since step {trained.steps - 4}" in caplog.text

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from wpn.config import Icu, Unlearn, Wpn
+from tests.wpn.loops import loop
+from wpn.config import Icu, Wpn
 from wpn.data.forget import LONGEST_START, StepSource
 
 PAIRS = [
@@ -17,16 +18,6 @@ PAIRS = [
 TEXTS = [{"text": f"the cow {i}", "alarming": i % 4 == 0, "complete": True} for i in range(12)]
 
 
-def settings(**changes):
-    base = {
-        "steps": 1, "batch_size": 3, "accumulation": 1, "retain_batch_size": 8, "alarming_share": 0.25,
-        "learning_rate": 1e-3, "warmup": 0.0, "precision": "fp32", "forced_start": 0.0, "weight_decay": 0.0,
-        "gradient_checkpointing": False, "lora": None, "early_stop": None,
-        "checkpoint_every": 1,
-    }  # fmt: skip
-    return Unlearn(**{**base, **changes})
-
-
 def wpn(in_batch_negatives):
     return Wpn(method="wpn", n_pair=1.0, cross_entropy=0.0, in_batch_negatives=in_batch_negatives)
 
@@ -39,13 +30,13 @@ def tokenizer(tokenizer_file):
 
 
 def test_an_epoch_sees_every_pair_once(tokenizer):
-    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(1), seed=3)
+    source = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(1), seed=3)
     seen = [tuple(e.positive[1]) for _ in range(2) for e in source.draw().examples]
     assert len(set(seen)) == len(PAIRS)
 
 
 def test_negatives_are_the_own_and_others_harmful_outputs_after_the_same_context(tokenizer):
-    step = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(2), seed=3).draw()
+    step = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(2), seed=3).draw()
     harmful = [e.negatives[0][1] for e in step.examples]
     for i, example in enumerate(step.examples):
         assert {tuple(context) for context, _ in example.negatives} == {tuple(example.positive[0])}
@@ -53,8 +44,8 @@ def test_negatives_are_the_own_and_others_harmful_outputs_after_the_same_context
 
 
 def test_a_forced_start_moves_harmful_tokens_into_the_context_and_leaves_one(tokenizer):
-    plain = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(0), seed=3)
-    forced = StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=1.0), wpn(0), seed=3)
+    plain = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(0), seed=3)
+    forced = StepSource(tokenizer, PAIRS, TEXTS, loop(forced_start=1.0), wpn(0), seed=3)
     lengths = {len(row[0]) for row in plain.pairs}
     for example in (e for _ in range(8) for e in forced.draw().examples):
         started = len(example.positive[0]) - lengths.copy().pop()
@@ -64,28 +55,28 @@ def test_a_forced_start_moves_harmful_tokens_into_the_context_and_leaves_one(tok
 
 
 def test_retain_batches_hold_the_share_of_alarming_texts(tokenizer):
-    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(0), seed=3)
+    source = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(0), seed=3)
     step = source.draw()
     assert len(step.retain) == 8
     assert sum(row in [source.texts[i] for i in source.alarming] for row in step.retain) == 2
 
 
 def test_the_rows_of_a_step_are_known(tokenizer):
-    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(0), seed=3)
+    source = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(0), seed=3)
     step = source.draw()
     assert [source.pairs[i][2] for i in source.drawn_pairs] == [e.positive[1] for e in step.examples]
     assert [source.texts[i] for i in source.drawn_texts] == step.retain
 
 
 def test_a_restored_source_goes_on_as_the_first_would(tokenizer):
-    one, two = (StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=0.5), wpn(1), seed=s) for s in (5, 6))
+    one, two = (StepSource(tokenizer, PAIRS, TEXTS, loop(forced_start=0.5), wpn(1), seed=s) for s in (5, 6))
     one.draw()
     two.restore(json.loads(json.dumps(one.state())))
     assert [one.draw() for _ in range(3)] == [two.draw() for _ in range(3)]
 
 
 def test_parts_hold_rows_of_like_lengths(tokenizer):
-    step = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(1), seed=3).draw()
+    step = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(1), seed=3).draw()
     parts = list(step.micro_batches(2))
     lengths = [[len(context) + len(counted) for context, counted in part.retain] for part in parts]
     assert max(lengths[0]) <= min(lengths[1])
@@ -93,18 +84,18 @@ def test_parts_hold_rows_of_like_lengths(tokenizer):
 
 
 def test_the_same_seed_draws_the_same_steps(tokenizer):
-    one, two = (StepSource(tokenizer, PAIRS, TEXTS, settings(forced_start=0.5), wpn(1), seed=5) for _ in range(2))
+    one, two = (StepSource(tokenizer, PAIRS, TEXTS, loop(forced_start=0.5), wpn(1), seed=5) for _ in range(2))
     assert [one.draw() for _ in range(3)] == [two.draw() for _ in range(3)]
 
 
 def test_mismatched_is_the_harmless_response_to_another_prompt(tokenizer):
-    step = StepSource(tokenizer, PAIRS, TEXTS, settings(), wpn(0), seed=3).draw()
+    step = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(0), seed=3).draw()
     for i, example in enumerate(step.examples):
         assert example.mismatched == (example.positive[0], step.examples[(i + 1) % 3].positive[1])
 
 
 def test_icu_gets_the_benign_text_most_like_the_pair(tokenizer):
-    source = StepSource(tokenizer, PAIRS, TEXTS, settings(), Icu(method="icu"), seed=3)
+    source = StepSource(tokenizer, PAIRS, TEXTS, loop(), Icu(method="icu"), seed=3)
     for example in source.draw().examples:
         number = tokenizer.decode(list(example.harmful[1]), skip_special_tokens=True)[-1]
         text = tokenizer.decode(list(example.neighbour[0] + example.neighbour[1]), skip_special_tokens=True)

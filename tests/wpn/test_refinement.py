@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from tests.wpn.test_train import PAIRS, TEXTS, _loop
+from tests.wpn.loops import loop
+from tests.wpn.test_train import LOOP, PAIRS, TEXTS
 from wpn import refinement as module
 from wpn import train
 from wpn.config import Icu, Refinement
@@ -16,7 +17,7 @@ ICU = Icu(method="icu", kl=1.0, refinement=Refinement(n=2))
 
 
 def encoded(tokenizer, pairs):
-    return StepSource(tokenizer, pairs, TEXTS, _loop(), ICU, seed=0).harmful
+    return StepSource(tokenizer, pairs, TEXTS, loop(**LOOP), ICU, seed=0).harmful
 
 
 @pytest.fixture
@@ -69,7 +70,9 @@ def test_the_loop_narrows_and_stops(causal_lm, monkeypatch):
     draw = source.draw
     source.draw = lambda self, foresee=False: (draw(self, foresee), drawn.append(self.drawn_pairs))[0]
     rows = []
-    trained = unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, _loop(steps=9), ICU, 0, rows.append)
+    trained = unlearn(
+        copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, loop(**LOOP | {"steps": 9}), ICU, 0, rows.append
+    )
     assert sorted(drawn[0]) == [0, 1, 2, 3]
     assert drawn[1:] == [[2] * 4] * 2
     assert trained.steps == len(rows) == 3

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.wpn.loops import loop
 from wpn.checkpoint import Checkpoints
 from wpn.config import (
     Attack,
@@ -223,15 +224,13 @@ PAIRS = [
 TEXTS = [{"text": f"the cow eats {i}", "alarming": i == 0, "complete": True} for i in range(4)]
 
 
-def _loop(**changes):
-    organism = load_params(PARAMS).recipes["organism"].unlearn
-    return organism.model_copy(update={"steps": 4, "batch_size": 4, "retain_batch_size": 4, **changes})
+LOOP = {"steps": 4, "batch_size": 4, "retain_batch_size": 4, "forced_start": 0.2}
 
 
 def _trained(causal_lm, method=METHODS["wpn"], checkpoints=None, **changes):
     """The weights after training a copy, by name."""
     model = copy.deepcopy(causal_lm[0])
-    unlearn(model, causal_lm[1], PAIRS, TEXTS, _loop(**changes), method, 0, lambda row: None, checkpoints)
+    unlearn(model, causal_lm[1], PAIRS, TEXTS, loop(**LOOP | changes), method, 0, lambda row: None, checkpoints)
     return model.state_dict()
 
 
@@ -260,7 +259,7 @@ def test_a_loss_that_is_not_finite_names_step_rows_and_checkpoint(causal_lm, tmp
         next(broken.parameters())[:] = math.nan
     checkpoints = Checkpoints(tmp_path, "mine", every=1)
     with pytest.raises(FloatingPointError) as error:
-        unlearn(broken, causal_lm[1], PAIRS, TEXTS, _loop(), METHODS["sft"], 0, lambda row: None, checkpoints)
+        unlearn(broken, causal_lm[1], PAIRS, TEXTS, loop(**LOOP), METHODS["sft"], 0, lambda row: None, checkpoints)
     assert str(error.value) == (
         "loss, cross_entropy, retain, kl, gradient_norm not finite at step 1 (rows 1, 2, 3, 4 of the forget pairs, "
         "1, 2, 3, 4 of the texts); the last checkpoint is none; lower the learning rate, or look at these rows"
@@ -276,7 +275,7 @@ def test_a_loss_that_is_lost_on_the_way_names_the_last_checkpoint(causal_lm, tmp
                 next(model.parameters())[:] = math.nan
 
     with pytest.raises(FloatingPointError, match=r"at step 3 .* the last checkpoint is .*step-000001; lower"):
-        unlearn(model, causal_lm[1], PAIRS, TEXTS, _loop(), METHODS["sft"], 0, log, checkpoints)
+        unlearn(model, causal_lm[1], PAIRS, TEXTS, loop(**LOOP), METHODS["sft"], 0, log, checkpoints)
 
 
 def test_a_gradient_that_is_not_finite_is_never_applied(causal_lm, monkeypatch):
@@ -343,14 +342,14 @@ def test_what_does_not_fit_at_all_is_said(causal_lm, monkeypatch):
 def test_every_row_of_params_yaml_trains(causal_lm, recipe):
     model, tokenizer = causal_lm
     settings = load_params(PARAMS).recipes[recipe]
-    loop = settings.unlearn.model_copy(update={"steps": 2, "precision": "fp32"})
+    chosen = settings.unlearn.model_copy(update={"steps": 2, "precision": "fp32"})
     for method in settings.methods.values():
         if isinstance(method, Rmu):
             method = method.model_copy(update={"layer": 1})
         if isinstance(method, Icu):
             method = method.model_copy(update={"refinement": Refinement(n=2, bleu_below=0.0, accuracy_below=0.0)})
         rows: list[dict[str, float]] = []
-        unlearn(copy.deepcopy(model), tokenizer, PAIRS, TEXTS, loop, method, 0, rows.append)
+        unlearn(copy.deepcopy(model), tokenizer, PAIRS, TEXTS, chosen, method, 0, rows.append)
         assert len(rows) == 2 and all(math.isfinite(value) for row in rows for value in row.values())
 
 

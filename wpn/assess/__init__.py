@@ -35,7 +35,8 @@ def assess(
     Args:
         model: in evaluation mode; it is left as it is.
         prompts: unseen ones, that drew harm from the base or may.
-        held_out: prompt, harmful_output, complete; harmful pairs that unlearning did not see, of other prompts.
+        held_out: prompt, harmful_output, complete; harmful pairs that unlearning did not see (of a real model, new
+            outputs to prompts that it may have seen).
         judges: those that grade.
         seed: of the order of the relearning pairs.
     Returns:

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.generate import continue_prompts
-from wpn.judges import THRESHOLD, Judge
+from wpn.judges import Judge, verdicts
 from wpn.statistics import Rate, rate
 
 Row = dict[str, Any]
@@ -41,13 +41,11 @@ class Grader:
             model, tokenizer, asked, max_new_tokens=self.max_new_tokens, batch_size=self.batch_size
         )
         answers = [start + text for text in texts]
-        harm = {name: judge.harm(answers) for name, judge in self.judges.items()}
-        graded = []
-        for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            scores = {name: round(found[i], 4) for name, found in harm.items()}
-            harmless = all(score < THRESHOLD for score in scores.values())  # NaN is not harmless
-            graded.append({"prompt": prompt, "answer": answer, "harm": scores, "harmful": not harmless})
-        return graded
+        graded = zip(prompts, answers, verdicts(self.judges, answers), strict=True)
+        return [
+            {"prompt": prompt, "answer": answer, "harm": scores, "harmful": not harmless}
+            for prompt, answer, (scores, harmless) in graded
+        ]
 
 
 def harmful_rate(rows: Sequence[Row]) -> Rate:

@@ -1,6 +1,6 @@
 """In-context reintroduction: do harmful demonstrations in the context bring the behaviour back?
 
-Source: UnUnlearning (arXiv 2407.00106). The demonstrations are of prompts that unlearning did not see.
+Source: UnUnlearning (arXiv 2407.00106). The demonstrations are pairs that unlearning did not see.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Relearning: how soon does a little harmful training bring the behaviour back?
 
-Source: Rethinking Machine Unlearning for LLMs (arXiv 2402.08787), section 6. The pairs are those that unlearning did
+Source: Rethinking Machine Unlearning for LLMs (arXiv 2402.08787). The pairs are those that unlearning did
 not see, and the optimisers and rates need not be those that it foresaw. No method prevents relearning; what is measured
 is how many steps it takes.
 """

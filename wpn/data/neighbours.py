@@ -8,7 +8,7 @@ from wpn.errors import InputError
 def nearest(queries: Sequence[str], pool: Sequence[str]) -> list[int]:
     """For each query the index of the text of the pool with the highest cosine of TF-IDF vectors; ties: the first.
 
-    ICU embeds with a sentence model (arXiv 2407.20271, section 3.2); words alone need no model, and no network.
+    ICU embeds with a sentence model (arXiv 2407.20271); words alone need no model, and no network.
 
     Raises:
         InputError: the pool is empty.

@@ -1,6 +1,6 @@
 """Judges of harm: texts in, probability of harm out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +18,13 @@ class Judge(Protocol):
     def harm(self, texts: Sequence[str]) -> list[float]:
         """Probability in [0, 1] that each text is harmful."""
         ...
+
+
+def verdicts(judges: Mapping[str, Judge], texts: Sequence[str]) -> list[tuple[dict[str, float], bool]]:
+    """Of each text the probability of harm by judge, and whether all of them find it harmless; NaN is not harmless."""
+    harm = {name: judge.harm(texts) for name, judge in judges.items()}
+    scores = [{name: round(found[i], 4) for name, found in harm.items()} for i in range(len(texts))]
+    return [(each, all(score < THRESHOLD for score in each.values())) for each in scores]
 
 
 def load_judge(row: JudgeRow, folder: Path, device: "torch.device") -> Judge:

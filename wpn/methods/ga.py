@@ -1,4 +1,4 @@
-"""GA, gradient ascent on the harmful outputs: Jang et al., Knowledge Unlearning (arXiv 2210.01504), section 3.
+"""GA, gradient ascent on the harmful outputs: Jang et al., Knowledge Unlearning (arXiv 2210.01504).
 
 L = -NLL(y-). The loss has no lower bound, so what stops it is the number of steps: kept up, it destroys the model,
 which is what its published results show too. Relation to the others: `grad_diff` adds retained text; `npo` bounds it,

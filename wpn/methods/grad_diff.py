@@ -1,7 +1,7 @@
 """GradDiff, gradient difference: ascent on the harmful outputs, descent on retained text.
 
-Liu, Liu and Stone, Continual Learning and Private Unlearning (arXiv 2203.12817); the name is TOFU's (arXiv 2401.06121,
-section 4). L = -NLL(y-) + NLL(retain). Relation to the others: `ga` with something to hold on to; unbounded like it.
+Liu, Liu and Stone, Continual Learning and Private Unlearning (arXiv 2203.12817); the name is TOFU's (arXiv 2401.06121).
+L = -NLL(y-) + NLL(retain). Relation to the others: `ga` with something to hold on to; unbounded like it.
 """
 
 from wpn.config import GradDiff

@@ -1,4 +1,4 @@
-"""ICU, Iterative Contrastive Unlearning (arXiv 2407.20271, section 3; its public code has no InfoNCE term).
+"""ICU, Iterative Contrastive Unlearning (arXiv 2407.20271; its public code has no InfoNCE term).
 
 L = -1.0 NLL(forget) + 0.5 NLL(neighbour) + 1.0 CE(p_frozen, p on the neighbour). The first term is Knowledge Unlearning
 Induction, the two others Contrastive Learning Enhancement on the neighbour: the benign text most like the passage to be

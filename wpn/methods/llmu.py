@@ -1,4 +1,4 @@
-"""LLMU: Yao, Xu and Liu, Large Language Model Unlearning (arXiv 2310.10683), section 3.
+"""LLMU: Yao, Xu and Liu, Large Language Model Unlearning (arXiv 2310.10683).
 
 L = e1 * -NLL(y-) + e2 * NLL(y_random | x) + e3 * KL(frozen || model on benign text), on answer tokens only. The paper
 draws random answers from TruthfulQA; ours are harmless responses to other prompts, so that all methods see the same

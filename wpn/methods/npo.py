@@ -1,4 +1,4 @@
-"""NPO, negative preference optimisation: Zhang et al. (arXiv 2404.05868), equation 3.
+"""NPO, negative preference optimisation: Zhang et al. (arXiv 2404.05868).
 
 L = -(2 / beta) E log sigmoid(-beta log(p(y-) / p_frozen(y-))), log p summed over the tokens. Relation to the others:
 the half of `dpo` that speaks of the harmful output; `ga` as beta tends to 0, but bounded: a pair that has been

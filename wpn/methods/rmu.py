@@ -1,8 +1,8 @@
-"""RMU, representation misdirection: Li et al., The WMDP Benchmark (arXiv 2403.03218), section 4.
+"""RMU, representation misdirection: Li et al., The WMDP Benchmark (arXiv 2403.03218).
 
 At one layer l: ||h_l(x_f) - c u||^2 on the harmful outputs and a ||h_l(x_r) - h_l_frozen(x_r)||^2 on retained text,
-means over tokens; u is one random direction of length 1, drawn once. Only layers up to l are moved by it; the paper
-trains three matrices of them, we all. Relation to the others: the only one that never looks at the model's output.
+means over tokens; u is one random direction of length 1, drawn once. All layers up to l are moved by it (ours).
+Relation to the others: the only one that never looks at the model's output.
 """
 
 import torch
@@ -32,7 +32,7 @@ def terms(models: Models, step: Step, settings: Rmu) -> Terms:
 
 
 def direction(width: int) -> Tensor:
-    """(D,) a random direction of length 1, drawn as the paper does: uniform in [0, 1), then scaled."""
+    """(D,) a random direction of length 1 with no negative component: uniform in [0, 1), then scaled."""
     drawn = torch.rand(width, generator=torch.Generator().manual_seed(DIRECTION_SEED))
     return drawn / drawn.norm()
 

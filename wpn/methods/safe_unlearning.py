@@ -1,4 +1,4 @@
-"""Safe Unlearning: Zhang et al. (arXiv 2407.02855), section 3: unlearn harm, learn to refuse, keep what is benign.
+"""Safe Unlearning: Zhang et al. (arXiv 2407.02855): unlearn harm, learn to refuse, keep what is benign.
 
 L = NLL(benign) + 0.5 NLL(refusal) - 0.3 E log sigmoid(-(mean log p(y-) - mean log p_frozen(y-))). The refusals are our
 harmless responses. Relation to the others: `sft` with an unlikelihood that is `npo` of means over tokens, beta 1.

@@ -1,4 +1,4 @@
-"""SimNPO: Fan et al., Simplicity Prevails (arXiv 2410.07163), equation 4: NPO without a reference model.
+"""SimNPO: Fan et al., Simplicity Prevails (arXiv 2410.07163): NPO without a reference model.
 
 L = -(2 / beta) E log sigmoid(-(beta / |y|) log p(y-) - gamma). Relation to the others: `npo` with the mean
 log-likelihood a token in place of the log-ratio, so that long outputs weigh no more and outputs that were unlikely
