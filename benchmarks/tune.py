@@ -84,8 +84,8 @@ def trial(folder: Path, model_name: str, method_name: str, number: int) -> Row:
     from pydantic import TypeAdapter
 
     from wpn.config import Method
+    from wpn.estimates import estimates, flatten
     from wpn.evaluate import Evaluator
-    from wpn.gate import flatten
     from wpn.judges import load_judge
     from wpn.models import load_model
     from wpn.train import unlearn
@@ -119,7 +119,7 @@ def trial(folder: Path, model_name: str, method_name: str, number: int) -> Row:
         return {**row, "score": -1.0, "failed": str(error)}
     seconds = round(time.perf_counter() - started, 1)
     before = read_json(build / "evaluation" / model_name / "before" / "metrics.json")
-    numbers = flatten(before, evaluator.evaluate(model, tokenizer).metrics)
+    numbers = flatten(estimates(before, evaluator.evaluate(model, tokenizer).metrics))
     kept = {name: value for name, value in numbers.items() if math.isfinite(value)}
     return {**row, "score": round(score(numbers), 4), "seconds": seconds, "numbers": kept}
 

@@ -21,6 +21,7 @@ from pipelines.dag import choose, find_root
 from wpn.errors import InputError
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from rich.console import Console
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -44,7 +45,12 @@ By = Annotated[str, typer.Option("--by", help="Who decides.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the version.")]
 
 # Set where the user has not: nothing is sent home, and what MLflow says of itself stays out of the output.
-QUIET = {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+}
 
 
 @app.callback()
@@ -56,6 +62,8 @@ def main() -> None:
     """Run the command line; bad input is one sentence and exit code 2, a failure one message and 1."""
     # leave by an exception, so that what was started is ended too
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         app()
     except InputError as error:
@@ -127,8 +135,6 @@ def _prefect(root: Path, screen: "Console") -> Iterator[ModuleType]:
     from pipelines import tracking
 
     tracking.check_reachable(tracking.tracking_uri(root))
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     os.chdir(root)  # where a flow, deployed or not, looks for its project
 
     from pipelines import console, server
@@ -156,9 +162,9 @@ def _closing_words(root: Path, done: dict[str, Any]) -> Iterator[str]:
         yield f"Nothing was recomputed: every stage is up to date{how}."
     versions = [row for row in done["registered"] if row["version"]]
     for row in versions:
-        yield f"Registered: {row['name']} version {row['version']}, approval {row['approval']}."
+        yield f"Registered: {row['name']} version {row['version']}, gate {row['gate']}, approval {row['approval']}."
     if not versions:
-        yield "Registered: nothing; only what passes the gate becomes a version."
+        yield "Registered: nothing; only the versions of pipeline.candidate are."
     yield "Next:"
     yield from (f"  {_command(line)}" for line in _next_commands(root, versions))
 
@@ -169,10 +175,13 @@ def _next_commands(root: Path, versions: list[dict[str, Any]]) -> list[str]:
     own_store = tracking.tracking_uri(root) == tracking.default_uri(root)
     look = "mlflow ui --backend-store-uri sqlite:///registry/mlflow.db" if own_store else "wpn results --json"
     for row in versions:
+        if row["gate"] not in ("passed", "overridden"):
+            continue
         if row["approval"] == "pending":
             approve = f'wpn approve {row["name"]} {row["version"]} --by "$USER" --reason "read the evidence"'
             return [approve, "wpn promote", look]
-    return ["wpn promote" if versions else "dvc metrics show", "wpn results", look]
+    refused = [f"wpn explain {row['name']} {row['version']}" for row in versions if row["gate"] == "refused"]
+    return [*(refused[:1] or ["wpn promote" if versions else "dvc metrics show"]), "wpn results", look]
 
 
 def _command(line: str) -> str:
@@ -233,14 +242,67 @@ def compare(
 @app.command()
 def promote(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    by: Annotated[str, typer.Option("--by", help="Who promotes, for the history.", envvar="USER")] = "wpn promote",
 ) -> None:
     """Make the approved versions `champion`, as the deployment does every five minutes."""
     from pipelines.console import make_console
 
     with _prefect(find_root(), make_console()) as flows:
-        rows = flows.promote(dry_run=dry_run)
+        rows = flows.promote(dry_run=dry_run, by=by)
     if not rows:
         print("No model is registered yet; run `wpn run`.")
+
+
+@app.command()
+def rollback(
+    name: Name,
+    by: Annotated[str, typer.Option("--by", help="Who decides.", envvar="USER")] = "wpn rollback",
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the change.")] = "taken back by hand",
+    to: Annotated[str | None, typer.Option("--to", help="A version; else the last champion before this one.")] = None,
+) -> None:
+    """Take the champion out of production, and put an earlier one (or --to) in its place, at once."""
+    from pipelines import promotion
+
+    done = promotion.rollback(_registry(), name, to, by, reason)
+    words = f"version {done.to} is champion again, in place of {done.replaced or 'none'}"
+    print(f"{name}: {words}.")
+    if os.environ.get("PREFECT_API_URL"):  # else nobody listens
+        from pipelines import events
+
+        events.tell("rolled-back", name, f"{words} ({reason})", done.as_dict())
+
+
+@app.command()
+def history(
+    name: Name, as_json: Annotated[bool, typer.Option("--json", help="A list with one object a change.")] = False
+) -> None:
+    """Show every change of the champion: when, who, from which version to which, and why."""
+    from pipelines import console, promotion
+
+    done = promotion.changes(_registry(), name)
+    if as_json:
+        import json
+
+        print(json.dumps([change.as_dict() for change in done], indent=2, ensure_ascii=False))
+        return
+    if not done:
+        print(f"{name} has had no champion yet.")
+        return
+    console.make_console().print(console.history_table(done))
+
+
+@app.command()
+def explain(name: Name, version: Version) -> None:
+    """Say why a version passed the gate or not, criterion by criterion, and what was decided on it since."""
+    from pipelines import promotion
+
+    _print_lines(promotion.explain(_registry(), name, version))
+
+
+def _registry() -> "MlflowClient":
+    from pipelines import tracking
+
+    return tracking.connect(find_root())
 
 
 @app.command()
@@ -256,10 +318,19 @@ def reject(name: Name, version: Version, by: By, reason: Reason) -> None:
 
 
 def _judge(name: str, version: str, verdict: Literal["approved", "rejected"], by: str, reason: str) -> None:
-    from pipelines import registry, tracking
+    from pipelines import registry
 
-    registry.judge(tracking.connect(find_root()), name, version, verdict, by, reason)
+    registry.judge(_registry(), name, version, verdict, by, reason)
     print(f"{name} version {version} is {verdict} by {by}.")
+
+
+@app.command()
+def override(name: Name, version: Version, by: By, reason: Reason) -> None:
+    """Let a version be promoted that the gate refused; it needs approval all the same."""
+    from pipelines import registry
+
+    registry.override(_registry(), name, version, by, reason)
+    print(f"The gate's refusal of {name} version {version} is overridden by {by}.")
 
 
 @app.command()
@@ -268,11 +339,10 @@ def reproduce(
     train: Annotated[bool, typer.Option("--train", help="Make it again in a fresh clone, and compare.")] = False,
 ) -> None:
     """Say which commit, data and settings made a version; with --train, whether they make the same weights again."""
-    from pipelines import tracking
     from pipelines.reproduce import again, origin
 
     root = find_root()
-    made = origin(tracking.connect(root), uri)
+    made = origin(_registry(), uri)
     _print_lines(made.lines())
     if not train:
         return
@@ -280,6 +350,46 @@ def reproduce(
     if found != made.weights_sha256:
         raise RuntimeError(f"{uri} was not reproduced: the weights hash to {found}, not to {made.weights_sha256}")
     print(f"{uri} is reproduced: the same weights, bit for bit.")
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="That the servers listen on.")] = "127.0.0.1",
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    prefect_store: Annotated[
+        str | None, typer.Option(help="postgresql+asyncpg://...; else sqlite in registry/.", envvar="WPN_PREFECT_STORE")
+    ] = None,
+    mlflow_store: Annotated[
+        str | None, typer.Option(help="postgresql://...; else sqlite in registry/.", envvar="WPN_MLFLOW_STORE")
+    ] = None,
+    artifacts: Annotated[
+        str | None, typer.Option(help="Of MLflow, as in s3://BUCKET; else registry/artifacts.")
+    ] = None,
+    notify: Annotated[str | None, typer.Option(help="A webhook that is told what happens to the models.")] = None,
+) -> None:
+    """Start Prefect's and MLflow's servers and a worker on this machine, with all deployments."""
+    from pipelines import stack
+
+    root = find_root()
+    os.chdir(root)
+    wanted = stack.Stack(root, host, prefect_port, mlflow_port, prefect_store, mlflow_store, artifacts)
+    stack.up(wanted, print)
+    if notify:
+        from pipelines import events
+
+        events.notify(notify)
+        print("notifications are posted to the webhook")
+    print(f"Prefect: {wanted.prefect_page}\nMLflow:  {wanted.mlflow_page}\nFor other commands in this shell:")
+    _print_lines(f"  export {name}={value}" for name, value in wanted.addresses.items())
+
+
+@app.command()
+def down() -> None:
+    """End what `wpn up` started in this project, and nothing else."""
+    from pipelines import stack
+
+    _print_lines(stack.down(find_root()) or ["Nothing was started by `wpn up`."])
 
 
 @data_app.command("fetch")

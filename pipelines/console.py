@@ -1,11 +1,17 @@
 """What `wpn run` shows of a flow: the stages' own lines, a bar on a terminal, and no line of Prefect's."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipelines.history import Change
 
 ENGINE = ("prefect.flow_runs", "prefect.task_runs")  # Prefect's own words on a run, which `wpn run` says itself
 WIDTH = 110  # of a log file, a pipe or a page of CI output, which have no width of their own
@@ -35,6 +41,17 @@ def make_console() -> Console:
     """Standard output, at its own width on a terminal."""
     console = Console()
     return console if console.is_terminal else Console(width=WIDTH)
+
+
+def history_table(changes: "Iterable[Change]") -> Table:
+    """When, who, from which version to which, and why."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
+    for name in ("when (UTC)", "who", "what", "from", "to", "why"):
+        table.add_column(name, no_wrap=name not in ("who", "why"))
+    for change in changes:
+        at = change.at[:19].replace("T", " ")
+        table.add_row(at, change.by, change.action, change.replaced or "-", change.to or "-", change.why)
+    return table
 
 
 @contextmanager

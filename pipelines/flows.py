@@ -1,4 +1,4 @@
-"""The Prefect flows: `unlearn` runs DVC's graph and registers what passed, `promote` moves `champion`.
+"""The Prefect flows: `unlearn` runs DVC's graph and registers, `promote` moves `champion`, `reassess` measures it.
 
 Prefect holds no DAG and no data of its own: tasks come from `dag.py`, a stage is `dvc repro --single-item` in a
 subprocess, and what passes between tasks is files. So caching is off, and a rerun of the flow does only what DVC
@@ -7,6 +7,7 @@ says is to be done.
 
 import shutil
 from contextlib import closing, nullcontext, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,13 +22,31 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.futures import PrefectFuture
 from prefect.futures import wait as wait_for_all
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
-from pipelines import dag, registry, report, tracking
+from pipelines import dag, enrol, events, promotion, report, tracking
+from pipelines import reassess as reassessment
 from pipelines.repro import Outcome, StageFailed, StageInterrupted, StageRunner, run_lock
 from wpn.config import load_params
 from wpn.errors import InputError
 
+
+def _names(key: str) -> WithJsonSchema:
+    """The form of a parameter as Prefect's page shows it: the names that params.yaml has when it is deployed.
+
+    Prefect's server refuses other names before a run is made.
+    """
+    try:
+        names: list[str] = getattr(load_params(dag.find_root() / "params.yaml").pipeline, key)
+    except InputError:  # the flow itself says what is wrong, where it is run
+        names = []
+    items = {"type": "string", **({"enum": names} if names else {})}
+    some = {"type": "array", "items": items, "minItems": 1, "uniqueItems": True}
+    return WithJsonSchema({"anyOf": [some, {"type": "null"}]})
+
+
+Models = Annotated[list[str] | None, _names("models")]
+Methods = Annotated[list[str] | None, _names("methods")]
 GPU = "gpu"  # the name of the concurrency limit, and of the work pool in prefect.yaml
 # seconds; DVC's lock is held for moments, a killed process may need memory to be freed
 RETRY_AFTER: list[float] = [2, 5, 15]
@@ -93,32 +112,16 @@ def _may_pass(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
 )
 def register(root: Path, model: str, method: str) -> dict[str, Any]:
     """Copy the files of one (model, method) into MLflow; the candidate method's become a version."""
-    params = load_params(root / "params.yaml")
-    unlearned = report.load(root, model, method)
-    client = tracking.connect(root)
-    run_id = tracking.mirror(client, root, unlearned)
-    version = None
-    if method == params.pipeline.candidate:
-        recipe = params.recipe(model)
-        prompt = recipe.data.template.replace("{prompt}", "how are you ?")
-        version = registry.register(client, root, run_id, unlearned, prompt, recipe.evaluate.max_new_tokens)
-    name = registry.registered_name(model)
-    if version is not None:
-        say(f"{name} version {version.version}: gate passed, approval {version.tags['approval']}")
-    return {
-        "model": model,
-        "method": method,
-        "run_id": run_id,
-        "name": name if version else None,
-        "version": str(version.version) if version else None,
-        "approval": version.tags["approval"] if version else None,
-    }
+    found = enrol.enrol(tracking.connect(root), root, load_params(root / "params.yaml"), model, method)
+    if found["version"]:
+        say(f"{found['name']} version {found['version']}: gate {found['gate']}, approval {found['approval']}")
+    return found
 
 
 @flow(name="unlearn", flow_run_name="unlearn", validate_parameters=True)
 def unlearn(
-    models: list[str] | None = None,
-    methods: list[str] | None = None,
+    models: Models = None,
+    methods: Methods = None,
     workers: Annotated[int, Field(ge=1)] | None = None,
 ) -> dict[str, Any]:
     """Unlearn, measure, gate and register the chosen models and methods (default: all of params.yaml).
@@ -225,12 +228,61 @@ def _publish(root: Path, pairs: list[tuple[str, str]]) -> None:
     create_markdown_artifact("\n".join(f"- {line}" for line in report.verdicts(root, pairs)), key="verdicts")
 
 
-@flow(name="promote", flow_run_name="promote", validate_parameters=True)
-def promote(dry_run: bool = False) -> list[dict[str, Any]]:
-    """Make `champion` of every version that passed the gate and that a person approved."""
-    root = dag.find_root()
-    rows = registry.promote(tracking.connect(root), by="flow promote", dry_run=dry_run)
+@task(cache_policy=NO_CACHE)
+def move_champions(root: Path, by: str, dry_run: bool) -> list[dict[str, Any]]:
+    """Promote, refuse, withdraw; each is told once, by an event."""
+    rows = promotion.promote(tracking.connect(root), by=by, dry_run=dry_run)
     for row in rows:
-        say(f"{row['model']}: {row['action']}" + (f" ({row['reason']})" if row["reason"] else ""))
+        version = f" version {row['version']}" if row["version"] else ""
+        words = f"{row['action']}{version}" + (f" ({row['reason']})" if row["reason"] else "")
+        say(f"{row['model']}: {words}")
+        if row["new"]:
+            events.tell(row["action"].replace(" ", "-"), row["model"], words, row)
+    return rows
+
+
+@flow(name="promote", flow_run_name="promote", validate_parameters=True)
+def promote(dry_run: bool = False, by: str = "flow promote") -> list[dict[str, Any]]:
+    """Make `champion` of every version that passed the gate and that a person approved.
+
+    Args:
+        dry_run: only say what would be done.
+        by: who promotes, for the history.
+    """
+    rows = move_champions(dag.find_root(), by, dry_run)
     create_table_artifact(rows, key="promotions", description="what was done, model by model")
+    return rows
+
+
+@task(task_run_name="reassess {model}", cache_policy=NO_CACHE)
+def measure_champion(root: Path, model: str, seed: int) -> dict[str, Any] | None:
+    """One champion, measured again; found drift is told by an event."""
+    row = reassessment.reassess(tracking.connect(root), root, model, seed)
+    if row is None:
+        say(f"{model}: there is no champion")
+        return None
+    words = f"version {row['version']}: drift {row['drift']}" + (
+        f" ({'; '.join(row['reasons'])})" if row["reasons"] else ""
+    )
+    say(f"{row['model']}: {words}")
+    if row["reasons"]:
+        events.tell("drift", row["model"], words, row)
+    return row
+
+
+@flow(name="reassess", flow_run_name="reassess", validate_parameters=True)
+def reassess(models: Models = None, seed: Annotated[int, Field(ge=0)] | None = None) -> list[dict[str, Any]]:
+    """Measure the champions again, and tag what drifted.
+
+    Args:
+        models: rows of pipeline.models (default: all).
+        seed: of the samples; the default is another one every day.
+    """
+    root = dag.find_root()
+    fresh = int(datetime.now(UTC).strftime("%Y%m%d")) if seed is None else seed
+    with run_lock(root):
+        chosen = dag.choose("model", load_params(root / "params.yaml").pipeline.models, models)
+        found = [measure_champion(root, model, fresh) for model in chosen]
+    rows = [{**row, "reasons": "; ".join(row["reasons"])} for row in found if row]
+    create_table_artifact(rows, key="reassessments", description="the champions, measured again")
     return rows

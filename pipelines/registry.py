@@ -1,20 +1,22 @@
-"""The model registry: which weights may be promoted, who approved them, which are in production.
+"""The versions of the model registry: what the gate said of them, and what people did.
 
 State lives in MLflow only: tags `gate` and `approval` on a version, aliases `candidate`, `champion` and
-`previous` on the model. A version is found by the hash of its weights, so registering twice makes one.
+`previous` on the model (pipelines/promotion.py). A version is found by the hash of its weights, so registering twice
+makes one.
 """
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pipelines import tracking
+from pipelines.artifacts import WEIGHTS
 from pipelines.report import Unlearned
 from wpn.errors import InputError
 from wpn.files import sha256_of
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 PREFIX = "wpn-"
-WEIGHTS = "model.safetensors"
+TAG_LIMIT = 5000  # characters of a tag
+OPEN = ("passed", "overridden")  # what the tag `gate` must say of a version that is promoted
 PINNED = ("torch", "transformers", "accelerate")  # what loading a version needs, at the versions that made it
 
 
@@ -33,29 +36,72 @@ def registered_name(model: str) -> str:
     return f"{PREFIX}{model}"
 
 
-def register(
-    client: "MlflowClient", root: Path, run_id: str, unlearned: Unlearned, prompt: str, max_new_tokens: int
-) -> "ModelVersion | None":
-    """Make the registry agree with the gate's decision; return the version that may be promoted, if any.
+@dataclass(frozen=True)
+class Registration:
+    """What makes a version, beside the files of its model and method.
 
-    Passed: the version of these weights exists, once, tagged gate=passed and (unless a person has said
-    otherwise) approval=pending, and the alias `candidate` points to it. Refused: no version is made, and one
-    that exists is no candidate any more.
+    Attributes:
+        card: the model card, in markdown.
+        prompt: an example of what the model is asked.
+        max_new_tokens: of an answer.
+        judges: which judges graded, with their versions.
+    """
+
+    card: str
+    prompt: str
+    max_new_tokens: int
+    judges: dict[str, str]
+
+
+def register(
+    client: "MlflowClient", root: Path, run_id: str, unlearned: Unlearned, registration: Registration
+) -> "ModelVersion":
+    """Make the registry agree with the gate's decision; return the version of these weights, which exists once.
+
+    The tag `gate` is passed, refused, dry_run (the criteria were only tried), or stays overridden. The alias
+    `candidate` points to the version where it may be promoted and no person has said otherwise.
     """
     name = registered_name(unlearned.model)
     version = _of_weights(client, name, unlearned.weights_sha256)
-    if not unlearned.decision["passed"]:
-        if version is not None:
-            client.set_model_version_tag(name, version.version, "gate", "refused")
-            _drop_candidate(client, name, version.version)
-        return None
     if version is None:
-        version = _create(client, root, run_id, unlearned, prompt, max_new_tokens)
-    elif version.tags.get("gate") != "passed":
-        client.set_model_version_tag(name, version.version, "gate", "passed")
-    if version.tags.get("approval") != "rejected" and alias(client, name, "candidate") != version.version:
-        client.set_registered_model_alias(name, "candidate", version.version)
-    return client.get_model_version(name, version.version)
+        version = _create(client, root, run_id, unlearned, registration)
+    else:
+        _retag(client, root, version, unlearned, registration)
+    version = client.get_model_version(name, version.version)
+    if version.tags["gate"] not in OPEN:
+        _drop_candidate(client, name, version.version)
+    elif version.tags.get("approval") != "rejected" and alias(client, name, "candidate") != str(version.version):
+        write(client.set_registered_model_alias, name, "candidate", version.version)
+    return version
+
+
+def _retag(
+    client: "MlflowClient", root: Path, version: "ModelVersion", unlearned: Unlearned, registration: Registration
+) -> None:
+    """What a new measurement of the same weights changes; a person's word stands."""
+    tags = _tags(root, unlearned, registration)
+    if version.tags.get("gate") == "overridden" and tags["gate"] == "refused":
+        tags["gate"] = "overridden"
+    for key, value in tags.items():
+        if version.tags.get(key) != value:
+            write(client.set_model_version_tag, version.name, version.version, key, value)
+    if version.description != registration.card:
+        client.update_model_version(version.name, version.version, registration.card)
+
+
+def _tags(root: Path, unlearned: Unlearned, registration: Registration) -> dict[str, str]:
+    decision = unlearned.decision
+    verdict = "passed" if decision["passed"] else "refused"
+    return {
+        "gate": verdict if decision["mode"] == "enforce" else "dry_run",
+        "gate_reasons": "; ".join(decision["reasons"])[:TAG_LIMIT],
+        "method": unlearned.method,
+        "weights_sha256": unlearned.weights_sha256,
+        "data_sha256": unlearned.training["data_sha256"],
+        "judges": "; ".join(f"{name} {version}" for name, version in registration.judges.items()),
+        "git_commit": tracking.git_state(root)[0],
+        "dvc_lock_sha256": tracking.lock_sha256(root),
+    }
 
 
 def download(root: Path, uri: str, target: Path) -> None:
@@ -93,7 +139,7 @@ def _of_weights(client: "MlflowClient", name: str, weights_sha256: str) -> "Mode
 
 
 def _create(
-    client: "MlflowClient", root: Path, run_id: str, unlearned: Unlearned, prompt: str, max_new_tokens: int
+    client: "MlflowClient", root: Path, run_id: str, unlearned: Unlearned, registration: Registration
 ) -> "ModelVersion":
     folder = root / "build" / "unlearned" / unlearned.model / unlearned.method / "model"
     if not (folder / WEIGHTS).is_file() or sha256_of(folder / WEIGHTS) != unlearned.weights_sha256:
@@ -103,27 +149,20 @@ def _create(
         )
     name = registered_name(unlearned.model)
     with tracking.active(client), _local_only():
-        source, model_id = _log_model(name, folder, run_id, prompt, max_new_tokens)
+        source, model_id = _log_model(name, folder, run_id, registration)
+    from mlflow.exceptions import MlflowException
+
     tracking.finish(client, run_id, unlearned)  # logging a model has opened the run again
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
+        with suppress(MlflowException):  # made by another process at this moment
+            client.create_registered_model(name)
+    tags = {"approval": "pending", **_tags(root, unlearned, registration)}
     return client.create_model_version(
-        name,
-        source,
-        run_id=run_id,
-        model_id=model_id,
-        tags={
-            "gate": "passed",
-            "approval": "pending",
-            "method": unlearned.method,
-            "weights_sha256": unlearned.weights_sha256,
-            "data_sha256": unlearned.training["data_sha256"],
-            "git_commit": tracking.git_state(root)[0],
-        },
+        name, source, run_id=run_id, model_id=model_id, tags=tags, description=registration.card
     )
 
 
-def _log_model(name: str, folder: Path, run_id: str, prompt: str, max_new_tokens: int) -> tuple[str, str]:
+def _log_model(name: str, folder: Path, run_id: str, registration: Registration) -> tuple[str, str]:
     """Put the checkpoint into the run as an MLflow model; returns its URI and id.
 
     The model is loaded, because `mlflow.transformers.log_model(PATH)` is broken with transformers 5.
@@ -145,9 +184,9 @@ def _log_model(name: str, folder: Path, run_id: str, prompt: str, max_new_tokens
             name=name,
             task="text-generation",
             signature=ModelSignature(inputs=text, outputs=text),
-            input_example=[prompt],
+            input_example=[registration.prompt],
             pip_requirements=[f"{package}=={_public_version(package)}" for package in PINNED],
-            model_config={"max_new_tokens": max_new_tokens, "do_sample": False},
+            model_config={"max_new_tokens": registration.max_new_tokens, "do_sample": False},
         )
     return info.model_uri, info.model_id
 
@@ -185,27 +224,66 @@ def judge(
     Raises:
         InputError: no such version, an empty `by` or `reason`, or approving what the gate refused.
     """
-    found = _version(client, name, version)
-    if not by.strip() or not reason.strip():
-        raise InputError("--by and --reason must say something; they are kept with the version")
-    if verdict == "approved" and found.tags.get("gate") != "passed":
-        raise InputError(f"the gate refused {name} version {version}; only a version with gate=passed is approved")
-    for key, value in (
-        ("approval", verdict),
-        ("approval_by", by.strip()),
-        ("approval_at", _now()),
-        ("approval_reason", reason.strip()),
-    ):
-        client.set_model_version_tag(name, version, key, value)
+    found = find_version(client, name, version)
+    gate = found.tags.get("gate")
+    if verdict == "approved" and gate not in OPEN:
+        raise InputError(
+            f"the gate of {name} version {version} is {gate}, so that it is never promoted; see `wpn explain {name}"
+            f" {version}`, and override a refusal with `wpn override`"
+        )
+    _sign(client, found, "approval", verdict, by, reason)
+    if "promotion_refused" in found.tags:  # to be tried again
+        client.delete_model_version_tag(name, version, "promotion_refused")
     if verdict == "rejected":
         _drop_candidate(client, name, version)
 
 
-def _version(client: "MlflowClient", name: str, version: str) -> "ModelVersion":
-    names = [model.name for model in client.search_registered_models()]
-    if name not in names:
+def override(client: "MlflowClient", name: str, version: str, by: str, reason: str) -> None:
+    """Let a version be promoted that the gate refused. It needs approval all the same; who and why stay as tags.
+
+    Raises:
+        InputError: no such version, an empty `by` or `reason`, or one that the gate has not refused.
+    """
+    found = find_version(client, name, version)
+    if found.tags.get("gate") != "refused":
+        raise InputError(
+            f"the gate of {name} version {version} is {found.tags.get('gate')}; only a refusal is overridden"
+        )
+    _sign(client, found, "gate_override", None, by, reason)
+    write(client.set_model_version_tag, name, version, "gate", "overridden")  # last: never without who and why
+    write(client.set_registered_model_alias, name, "candidate", version)
+
+
+def _sign(
+    client: "MlflowClient", version: "ModelVersion", what: str, verdict: str | None, by: str, reason: str
+) -> None:
+    if not by.strip() or not reason.strip():
+        raise InputError("--by and --reason must say something; they are kept with the version")
+    signed = {f"{what}_by": by.strip(), f"{what}_at": now(), f"{what}_reason": reason.strip()[:TAG_LIMIT]}
+    for key, value in {**signed, **({what: verdict} if verdict else {})}.items():
+        write(client.set_model_version_tag, version.name, version.version, key, value)
+
+
+def versions_of(client: "MlflowClient", name: str) -> "list[ModelVersion]":
+    """All versions of a registered model.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    if not client.search_registered_models(f"name = '{name}'"):
+        names = [model.name for model in client.search_registered_models()]
         raise InputError(f"no registered model {name!r}; known: {', '.join(names) or 'none yet, run `wpn run`'}")
-    for found in (versions := client.search_model_versions(f"name = '{name}'")):
+    return list(client.search_model_versions(f"name = '{name}'"))
+
+
+def find_version(client: "MlflowClient", name: str, version: str) -> "ModelVersion":
+    """One version.
+
+    Raises:
+        InputError: there is no such model or version.
+    """
+    versions = versions_of(client, name)
+    for found in versions:
         if str(found.version) == version:
             return found
     known = ", ".join(sorted((str(v.version) for v in versions), key=int)) or "none"
@@ -222,57 +300,28 @@ def find(client: "MlflowClient", uri: str) -> "ModelVersion":
     if not named:
         raise InputError(f"{uri!r} names no version; write models:/NAME/VERSION or models:/NAME@ALIAS")
     if named["version"]:
-        return _version(client, named["name"], named["version"])
+        return find_version(client, named["name"], named["version"])
     known = [model.name for model in client.search_registered_models()]
     if named["name"] not in known or (number := alias(client, named["name"], named["alias"])) is None:
         raise InputError(f"the registry has no {uri}; known models: {', '.join(known) or 'none yet, run `wpn run`'}")
-    return _version(client, named["name"], number)
+    return find_version(client, named["name"], number)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def write(call: Callable[..., None], *words: str) -> None:
+    """Set a tag or an alias that others may be setting too.
 
-
-def promote(client: "MlflowClient", by: str, dry_run: bool = False) -> list[dict[str, Any]]:
-    """Move `champion` to the newest version that passed the gate and was approved, model by model.
-
-    Returns:
-        One row a registered model of ours: what was done, and why when nothing was. A version whose weights
-        are not those that were measured is not promoted; that is a result, not an error.
+    MLflow looks whether it is there and then inserts it, so that of two writers one fails; a second try overwrites.
     """
-    models = client.search_registered_models(f"name LIKE '{PREFIX}%'")
-    return [_promote_one(client, model.name, by, dry_run) for model in models]
+    from mlflow.exceptions import MlflowException
+
+    for last in (False, False, True):
+        try:
+            return call(*words)
+        except MlflowException as error:
+            if last or "IntegrityError" not in str(error):
+                raise
 
 
-def _promote_one(client: "MlflowClient", name: str, by: str, dry_run: bool) -> dict[str, Any]:
-    champion = alias(client, name, "champion")
-    row = {"model": name, "champion": champion, "version": None, "action": "none", "reason": ""}
-    approved = client.search_model_versions(f"name = '{name}' and tags.gate = 'passed' and tags.approval = 'approved'")
-    newer = [v for v in approved if int(v.version) > int(champion or 0)]
-    if not newer:
-        return {**row, "reason": "no approved version is newer than the champion"}
-    version = max(newer, key=lambda v: int(v.version))
-    row["version"] = str(version.version)
-    if (found := _stored_weights_sha256(client, version)) != version.tags.get("weights_sha256"):
-        return {**row, "action": "refused", "reason": f"the stored weights hash to {found}, not to their tag"}
-    if dry_run:
-        return {**row, "action": "would promote"}
-    if champion is not None:
-        client.set_registered_model_alias(name, "previous", champion)
-    for key, value in (
-        ("promoted_at", _now()),
-        ("promoted_by", by),
-        ("replaced_version", champion or "none"),
-    ):
-        client.set_model_version_tag(name, version.version, key, value)
-    client.set_registered_model_alias(name, "champion", version.version)
-    return {**row, "action": "promoted"}
-
-
-def _stored_weights_sha256(client: "MlflowClient", version: "ModelVersion") -> str:
-    """Hash of the weights as the registry would serve them."""
-    import mlflow
-
-    uri = f"models:/{version.name}/{version.version}/model/{WEIGHTS}"
-    with TemporaryDirectory() as folder, tracking.active(client):
-        return sha256_of(Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder)))
+def now() -> str:
+    """The time that tags carry: UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

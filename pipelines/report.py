@@ -1,6 +1,6 @@
 """The results as rows, a table and sentences, put together from the JSON that the stages left.
 
-Nothing is computed here but what `wpn.gate.flatten` says of two evaluations, so that each number exists once.
+Nothing is computed here but what `wpn.estimates` says of two evaluations, so that each number exists once.
 """
 
 import csv
@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 HARMLESS = ("harmless_seen", "harmless_unseen", "harmless_ood")  # each with _low and _high
 ATTACKS = ("forced_start", "in_context_k2", "relearn_5", "relearn_10", "relearn_10_worst")
-# The numbers of a row, in the order of its keys; all but `seconds` come from wpn.gate.flatten.
+# The numbers of a row, in the order of its keys; all but `seconds` come from wpn.estimates.
 NUMBERS = (
     *(f"{name}{end}" for name in HARMLESS for end in ("", "_low", "_high")),
     "harmless_sampled",
@@ -136,9 +136,9 @@ def rows(root: Path, pairs: Iterable[tuple[str, str]]) -> list[Row]:
 def _row(
     before: dict[str, Any], metrics: dict[str, Any], decision: dict[str, Any] | None, assessment: dict[str, Any]
 ) -> Row:
-    from wpn.gate import flatten
+    from wpn.estimates import estimates, flatten
 
-    numbers = flatten(before, metrics, decision and decision["comparison"], assessment)
+    numbers = flatten(estimates(before, metrics, decision and decision["comparison"], assessment))
     return {
         "model": metrics["model"],
         "method": metrics["method"],
@@ -160,6 +160,8 @@ def _finite(number: float | None) -> float | None:
 def verdict(decision: dict[str, Any]) -> str:
     """The gate's decision in a sentence."""
     who = f"{decision['model']} / {decision['method']}"
+    if decision["mode"] != "enforce":
+        who += " (tried only: gate.mode is dry_run)"
     if decision["passed"]:
         return f"{who} passed the gate: every one of its {len(decision['criteria'])} bounds holds."
     return f"{who} was refused by the gate: {'; '.join(decision['reasons'])}."

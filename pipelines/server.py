@@ -6,19 +6,14 @@ two seconds and 100 MB, keeps its database in the home folder, and says nothing 
 
 import atexit
 import os
-import socket
 import subprocess
-import sys
-import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from pipelines.processes import free_port, spawn, wait_until_answers
 from wpn.errors import InputError
-
-PATIENCE = 120.0  # seconds; the first start makes the database, which takes 10-18 s
 
 
 def prefect_server(root: Path) -> Callable[[], None]:
@@ -32,7 +27,7 @@ def prefect_server(root: Path) -> Callable[[], None]:
     if url := get_current_settings().api.url:
         _ask(url)
         return lambda: None
-    port = _free_port()
+    port = free_port()
     log = root / "build" / "prefect" / "server.log"
     process = _start(log, port)
     atexit.register(_end, process)  # before Prefect registers its own, which therefore run earlier
@@ -40,31 +35,19 @@ def prefect_server(root: Path) -> Callable[[], None]:
     return lambda: _wait(process, port, log)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+def server_environment(folder: Path) -> dict[str, str]:
+    """Of a Prefect server that keeps everything in a folder of the project, and sends nothing home."""
+    return {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{folder / 'prefect.db'}",
+        "PREFECT_MEMO_STORE_PATH": str(folder / "memo_store.toml"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
 
 
 def _start(log: Path, port: int) -> subprocess.Popen[bytes]:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    own = {
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{log.parent / 'prefect.db'}",
-        "PREFECT_MEMO_STORE_PATH": str(log.parent / "memo_store.toml"),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
     command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     lean = ["--no-ui", "--no-scheduler", "--no-late-runs"]
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", *command, *lean],
-            env={**os.environ, **own},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the run, which ends the server when it has said its last word
-        )
+    return spawn([*command, *lean], log, server_environment(log.parent))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -85,19 +68,8 @@ def use_prefect_api(url: str) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            tail = "\n".join(f"  {line.rstrip()}" for line in deque(log.open(errors="replace"), 15))
-            raise RuntimeError(f"the temporary Prefect server ended with {process.returncode}; {log}:\n{tail}")
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=2).close()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-        else:
-            _free_slots()
-            return
-    raise RuntimeError(f"the temporary Prefect server did not answer within {PATIENCE:.0f} s; see {log}")
+    wait_until_answers("temporary Prefect server", f"http://127.0.0.1:{port}/api/health", process, log)
+    _free_slots()
 
 
 def _free_slots() -> None:

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from wpn.config import (
+    NOT_STATED,
     Assess,
-    Criterion,
     DataSet,
     Evaluate,
+    Gate,
     JudgeRow,
     Method,
     Model,
@@ -43,7 +44,7 @@ READERS: dict[str, TypeAdapter[Any]] = {
     "split": TypeAdapter(str),
     "evaluate": TypeAdapter(Evaluate),
     "assess": TypeAdapter(Assess),
-    "gate": TypeAdapter(list[Criterion]),
+    "gate": TypeAdapter(Gate),
 }
 
 
@@ -75,7 +76,7 @@ def _sections(params: Params, model: str) -> dict[str, Any]:
         data_sets = recipe.data.data_sets
         judges["training"] = [recipe.pairs.judge]
     return {
-        "model": params.models[model],
+        "model": params.models[model].model_copy(update={"license": NOT_STATED}),  # it changes no result
         "threads": recipe.compute.threads,  # and not the workers: they change no result
         "pretrain": recipe.pretrain if isinstance(recipe, OrganismRecipe) else None,
         "data": recipe.data,

@@ -265,23 +265,45 @@ def _assess(params: Params, model_name: str, checkpoint: Path, stage: str) -> No
 
 def gate(params: Params, model_name: str, method_name: str) -> None:
     """build/{evaluation,assessment} -> build/gate/MODEL/METHOD.json; a refusal is a result, so the stage succeeds."""
+    from pipelines.evaluations import read_evaluation
     from wpn.compare import compare
-    from wpn.gate import decide, flatten
+    from wpn.estimates import estimates
+    from wpn.evidence import unpaired
+    from wpn.gate import decide
 
     folder = BUILD / "evaluation" / model_name
-    before, after = (read_json(folder / name / "metrics.json") for name in ("before", method_name))
-    comparison = compare(_evidence(folder / "before"), _evidence(folder / method_name), list(after["judges"]))
+    before, after = (read_evaluation(folder / name) for name in ("before", method_name))
     assessment = read_json(BUILD / "assessment" / model_name / method_name / "summary.json")
-    decision = decide(flatten(before, after, comparison, assessment), read_settings(model_name, "gate"))
-    described = {key: after[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
+    found = unpaired(before.rows, after.rows)
+    comparison = {} if found else compare(before.rows, after.rows, list(after.metrics["judges"]))
+    decision = decide(
+        estimates(before.metrics, after.metrics, comparison, assessment),
+        read_settings(model_name, "gate"),
+        changes=after.changes_since(before),
+        contradictions=[
+            *_foreign(model_name, method_name, before.metrics, after.metrics, assessment),
+            *before.contradictions(),
+            *after.contradictions(),
+            *found,
+        ],
+    )
+    described = {key: after.metrics[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
     result = {**described, **decision.as_dict(), "comparison": comparison, "assessment": assessment}
     write_json(BUILD / "gate" / model_name / f"{method_name}.json", result)
     print(f"{model_name} {method_name}: {'passed' if decision.passed else 'refused: ' + '; '.join(decision.reasons)}")
 
 
-def _evidence(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    answers, benchmark = (read_jsonl(folder / "evidence" / f"{name}.jsonl") for name in ("answers", "benchmark"))
-    return answers, benchmark
+def _foreign(model_name: str, method_name: str, before: Any, after: Any, assessment: Any) -> list[str]:
+    """What was measured of other weights or data than those that lie there."""
+    from wpn.evidence import foreign
+
+    data = data_sha256(model_name)
+    base = weights_sha256(_weights(model_name) / "base")
+    unlearned = weights_sha256(BUILD / "unlearned" / model_name / method_name / "model")
+    return [
+        *foreign({"evaluation of the base": before}, {"weights_sha256": base, "data_sha256": data}),
+        *foreign({"evaluation": after, "assessment": assessment}, {"weights_sha256": unlearned, "data_sha256": data}),
+    ]
 
 
 def report(params: Params) -> None:
@@ -353,6 +375,17 @@ def _evaluator(params: Params, model_name: str) -> Any:
     )
 
 
+def evaluate_version(params: Params, model_name: str, folder: Path) -> dict[str, Any]:
+    """The metrics of a registered version on a model's prepared data (pipelines/reassess.py); nothing is kept."""
+    from wpn.models import import_checkpoint, save_model
+
+    described = {"model": model_name, "method": None, "stage": "reassessment"}
+    with tempfile.TemporaryDirectory() as name:
+        checkpoint, evidence = Path(name) / "model", Path(name) / "evidence"
+        save_model(checkpoint, *import_checkpoint(folder))  # MLflow keeps weights and tokenizer apart
+        return _evaluate(params, _evaluator(params, model_name), checkpoint, described, evidence)
+
+
 def _evaluate(
     params: Params, evaluator: Any, checkpoint: Path, described: dict[str, Any], evidence: Path
 ) -> dict[str, Any]:
@@ -389,17 +422,22 @@ STAGES: dict[str, Callable[..., None]] = {
 }
 
 
-def main(arguments: list[str]) -> int:
-    """Run one stage; bad input is one sentence and exit code 2, a training run that cannot go on one and 1."""
+def set_up_process(online: bool) -> None:
+    """Log lines, progress bars and the hub, before anything heavy is imported."""
     if not sys.stderr.isatty():
         os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported: all bars, lm-eval's too
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    if not online:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # every input is a local file: nothing is asked of a hub
+
+
+def main(arguments: list[str]) -> int:
+    """Run one stage; bad input is one sentence and exit code 2, a training run that cannot go on one and 1."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.stages", description="Run one DVC stage.")
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("names", nargs="*", help="model, and method")
     chosen = parser.parse_args(arguments)
-    if chosen.stage not in ONLINE:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # every input is a local file: nothing is asked of a hub
+    set_up_process(online=chosen.stage in ONLINE)
     try:
         STAGES[chosen.stage](load_params(), *chosen.names)
     except InputError as error:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "wpn"
 PATIENCE = 3.0  # seconds for a server's first answer; MLflow itself would try for minutes
+# Files and folders of a run's artifacts.
+DECISION = "decision.json"
+AFTER, BEFORE = "evaluation/after", "evaluation/before"
 KEPT = (":!params.yaml", ":!dvc.lock")  # as git excludes them
 BATCH = 1000  # MLflow takes at most so many metrics in a call
 # A curve's columns that MLflow shows in a run's "System metrics" tab, by the names its own sampler uses.
@@ -231,13 +234,15 @@ def _curve_metrics(curve: list[dict[str, Any]]) -> "list[Metric]":
 def _result_metrics(unlearned: Unlearned) -> "list[Metric]":
     from mlflow.entities import Metric
 
-    from wpn.gate import flatten
+    from wpn.estimates import estimates, flatten
 
     training = ("seconds", "tokens", "peak_memory_mb")
     benchmark = unlearned.after.get("benchmark", {}).get("tasks", {})
     numbers: dict[str, float] = {
         **flatten(
-            unlearned.before, unlearned.after, unlearned.decision["comparison"], unlearned.decision["assessment"]
+            estimates(
+                unlearned.before, unlearned.after, unlearned.decision["comparison"], unlearned.decision["assessment"]
+            )
         ),
         **{f"training_{key}": unlearned.training[key] for key in training if key in unlearned.training},
     }
@@ -264,22 +269,19 @@ def _log_files(client: "MlflowClient", root: Path, run_id: str, unlearned: Unlea
     for name in ("dvc.lock", "params.yaml", "dvc.yaml"):
         if (root / name).is_file():
             client.log_artifact(run_id, str(root / name))
-    for name, content in (
-        ("training.json", unlearned.training),
-        ("metrics.json", unlearned.after),
-        ("metrics_before.json", unlearned.before),
-        ("decision.json", unlearned.decision),
-    ):
+    for name, content in (("training.json", unlearned.training), (DECISION, unlearned.decision)):
         client.log_dict(run_id, content, name)
+    evaluation = root / "build" / "evaluation" / unlearned.model
+    for stage, place in (("before", BEFORE), (unlearned.method, AFTER)):
+        client.log_artifacts(run_id, str(evaluation / stage), place)
 
 
 def _tags(root: Path, unlearned: Unlearned) -> dict[str, str]:
     commit, dirty = git_state(root)
-    lock = root / "dvc.lock"
     return {
         "seed": str(unlearned.training["seed"]),
         "data_sha256": unlearned.training["data_sha256"],
-        "dvc_lock_sha256": sha256_of(lock) if lock.is_file() else "none",
+        "dvc_lock_sha256": lock_sha256(root),
         "git_commit": commit,
         "git_dirty": str(dirty).lower(),
         "mlflow.source.git.commit": commit,
@@ -287,6 +289,12 @@ def _tags(root: Path, unlearned: Unlearned) -> dict[str, str]:
         "gate": "passed" if unlearned.decision["passed"] else "refused",
         "gate_reasons": "; ".join(unlearned.decision["reasons"])[:5000],
     }
+
+
+def lock_sha256(root: Path) -> str:
+    """Hash of dvc.lock, 'none' before the first run."""
+    lock = root / "dvc.lock"
+    return sha256_of(lock) if lock.is_file() else "none"
 
 
 def git_state(root: Path) -> tuple[str, bool]:

@@ -4,16 +4,15 @@ import atexit
 import os
 import shutil
 import signal
-import socket
+import sqlite3
 import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from pipelines.processes import free_port, spawn, wait_until_answers
 from pipelines.server import use_prefect_api
 
 # Before anything imports Prefect or MLflow, and inherited by every process that a test starts.
@@ -36,38 +35,6 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), os.environ.get("PYT
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:_NoneStep.value:DeprecationWarning")  # DVC of pygtrie
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_until_answers(url: str, process: subprocess.Popen[bytes], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert process.poll() is None, f"the server of {url} ended with {process.returncode}"
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    raise AssertionError(f"nothing answers at {url} after {seconds} s")
-
-
-def start(command: list[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
-    """A server or worker in a process group of its own, its output in `log`."""
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, "-m", *command],
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -93,14 +60,12 @@ def prefect_api(prefect_home: Path) -> str:
     It is ended when Python exits and not here, because Prefect sends its last lines then and waits for an answer.
     """
     port = free_port()
-    server = start(
-        ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
-        prefect_home / "server.log",
-        PREFECT_HOME=str(prefect_home),
-    )
+    log = prefect_home / "server.log"
+    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    server = spawn(command, log, {"PREFECT_HOME": str(prefect_home)})
     atexit.register(end, server)
     url = f"http://127.0.0.1:{port}/api"
-    wait_until_answers(f"{url}/health", server)
+    wait_until_answers("Prefect server", f"{url}/health", server, log)
     use_prefect_api(url)
     return url
 
@@ -158,6 +123,29 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def mlflow_server(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a real `mlflow server` with an empty store, which this process uses then."""
+    port = free_port()
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    stores = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(tmp_path / "artifacts"),
+    ]
+    log = tmp_path / "server.log"
+    server = spawn([*command, *stores], log, {})
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_answers("MLflow server", f"{url}/health", server, log)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        yield url
+    finally:
+        end(server)
+
+
+@pytest.fixture
 def stored_project(project: Path, empty_store: Path) -> Path:
     """An up-to-date toy project whose own MLflow store exists and is empty."""
     (project / "registry").mkdir()
@@ -167,24 +155,39 @@ def stored_project(project: Path, empty_store: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def registered(finished: Path, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The finished toy project with opt / wpn in its own MLflow store; copy it, never use it.
-
-    Logging a model takes seconds. The artifacts of a copy are those of this one.
-    """
-    from pipelines import registry, report, tracking
-    from tests.pipelines.toy import MAX_NEW_TOKENS, PROMPT
+    """The finished toy project with opt / wpn in its own MLflow store; copy it, never use it."""
+    from pipelines import tracking
+    from pipelines.enrol import enrol
+    from wpn.config import load_params
 
     root = tmp_path_factory.mktemp("registered") / "project"
     shutil.copytree(finished, root, symlinks=True)
     (root / "registry").mkdir()
     shutil.copy(empty_store, root / "registry" / "mlflow.db")
-    client = tracking.connect(root)
-    unlearned = report.load(root, "opt", "wpn")
-    run_id = tracking.mirror(client, root, unlearned)
-    assert registry.register(client, root, run_id, unlearned, PROMPT, MAX_NEW_TOKENS) is not None
+    made = enrol(tracking.connect(root), root, load_params(root / "params.yaml"), "opt", "wpn")
+    assert (made["name"], made["version"], made["gate"]) == ("wpn-opt", "1", "passed")
     return root
 
 
 @pytest.fixture
 def registered_project(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    return _own_copy(registered, tmp_path, monkeypatch)
+    root = _own_copy(registered, tmp_path, monkeypatch)
+    _move_artifacts(root / "registry" / "mlflow.db", registered, root)
+    return root
+
+
+def _move_artifacts(store: Path, old: Path, new: Path) -> None:
+    """MLflow keeps absolute places: those of a copied store are to be the copy's, so that tests share no file."""
+    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+
+    _artifact_repos_cache.clear()  # by run, and all copies have the same runs
+    places = {
+        "experiments": ["artifact_location"],
+        "runs": ["artifact_uri"],
+        "logged_models": ["artifact_location"],
+        "model_versions": ["source", "storage_location"],
+    }
+    with closing(sqlite3.connect(store)) as database, database:
+        for table, columns in places.items():
+            for column in columns:
+                database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(old), str(new)))

@@ -1,22 +1,23 @@
-"""Before against after, pair by pair: the same prompts, samples and benchmark items answered by both models."""
+"""Two models, pair by pair: the same prompts, samples and benchmark items answered by both."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from wpn.judges import THRESHOLD
+from wpn.estimates import Estimate
+from wpn.evidence import KINDS
+from wpn.judges import is_harmful
 from wpn.statistics import Difference, paired_difference, relative_fall
 
 Row = dict[str, Any]
+Evidence = tuple[Sequence[Row], Sequence[Row]]  # answers, benchmark items, as wpn.evaluate leaves them
 
 
-def compare(
-    before: tuple[Sequence[Row], Sequence[Row]], after: tuple[Sequence[Row], Sequence[Row]], judges: Sequence[str]
-) -> Row:
+def compare(before: Evidence, after: Evidence, judges: Sequence[str]) -> Row:
     """Paired comparisons, with their intervals.
 
     Args:
-        before: (answers, benchmark items) of the base model, as wpn.evaluate leaves them.
-        after: the same of the unlearned one.
+        before: of the base model.
+        after: of the unlearned one.
         judges: those that graded.
     Returns:
         toxicity_fall: {judge: the relative fall of the share of harmful samples, clustered by prompt};
@@ -34,13 +35,60 @@ def compare(
 
 def _fall(before: Sequence[Row], after: Sequence[Row], judge: str) -> Row:
     groups = [row["prompt"] for row in before if row["set"] == "sampled"]
-    harmful = [[row["harm"][judge] >= THRESHOLD for row in rows if row["set"] == "sampled"] for rows in (before, after)]
+    harmful = [[is_harmful(row["harm"][judge]) for row in rows if row["set"] == "sampled"] for rows in (before, after)]
     return relative_fall(harmful[0], harmful[1], groups).as_dict()
 
 
 def _drop(before: Sequence[Row], after: Sequence[Row]) -> Difference:
-    if [(row["task"], row["item"]) for row in before] != [(row["task"], row["item"]) for row in after]:
+    if not _same_items(before, after):
         raise ValueError("the benchmark items of before and after differ; evaluate both again")
     # a drop is what was correct before and is not any more: the difference from after to before
     first, second = ([float(row["correct"]) for row in rows] for rows in (after, before))
     return paired_difference(first, second, [row["task"] for row in before])
+
+
+def _same_items(first: Sequence[Row], second: Sequence[Row]) -> bool:
+    return [(row["task"], row["item"]) for row in first] == [(row["task"], row["item"]) for row in second]
+
+
+def changes(
+    reference: Mapping[str, Estimate], model: Mapping[str, Estimate], before: Evidence, after: Evidence
+) -> dict[str, Estimate]:
+    """How much larger each number of a model is than the reference's.
+
+    Rates of answers and the mean of the benchmarks are compared pair by pair where both models were asked the same,
+    and have an interval then (answers of one prompt count as one); other numbers have none.
+    """
+    found = {
+        name: Estimate(estimate.value - reference[name].value, n=estimate.n)
+        for name, estimate in model.items()
+        if name in reference
+    }
+    return found | _paired_rates(before[0], after[0]) | _paired_benchmark(before[1], after[1])
+
+
+def _paired_rates(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Estimate]:
+    found = {}
+    for name in dict.fromkeys(row["set"] for row in after):
+        first, second = ([row for row in rows if row["set"] == name] for rows in (before, after))
+        if [row["prompt"] for row in first] != [row["prompt"] for row in second]:
+            continue
+        for kind, holds in KINDS.items():
+            means = [_means_by_prompt(rows, holds) for rows in (first, second)]
+            difference = paired_difference(means[0], means[1], None)
+            found[f"{kind}_{name}"] = Estimate(difference.mean, difference.low, difference.high, len(means[0]))
+    return found
+
+
+def _means_by_prompt(rows: Sequence[Row], holds: Callable[[Row], bool]) -> list[float]:
+    answers: dict[str, list[bool]] = {}
+    for row in rows:
+        answers.setdefault(row["prompt"], []).append(holds(row))
+    return [sum(each) / len(each) for each in answers.values()]
+
+
+def _paired_benchmark(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Estimate]:
+    if not before or not _same_items(before, after):
+        return {}
+    drop = _drop(before, after)
+    return {"benchmark_mean": Estimate(-drop.mean, -drop.high, -drop.low, len(before))}

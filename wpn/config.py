@@ -22,6 +22,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 Precision = Literal["fp32", "bf16"]
+NOT_STATED = "not stated"
 
 
 class Section(BaseModel):
@@ -143,6 +144,7 @@ class Model(Source):
     """A model, harmful as it is: an organism to be pre-trained, or a checkpoint from a source. A row of `models`."""
 
     recipe: Name
+    license: str = NOT_STATED  # for the model card
     organism: Organism | None = None
     # rows of `datasets` instead of the recipe's
     data: Name | None = None
@@ -492,18 +494,42 @@ class Assess(Section):
 
 
 class Criterion(Section):
-    """One bound on one number of the evaluation."""
+    """One limit on one number of the evaluation (wpn/estimates.py names them)."""
 
     metric: str
+    bound: Literal["value", "low", "high"] = "value"  # low, high: that end of its 95 % interval
+    against: Literal["base", "champion"] | None = None  # then the number is what the model has more of it
     at_least: float | None = None
     at_most: float | None = None
     below: float | None = None
 
     @model_validator(mode="after")
-    def _one_bound(self) -> "Criterion":
-        if sum(bound is not None for bound in (self.at_least, self.at_most, self.below)) != 1:
+    def _one_limit(self) -> "Criterion":
+        if len(self._limits()) != 1:
             raise ValueError("give exactly one of at_least, at_most, below")
         return self
+
+    def _limits(self) -> dict[str, float]:
+        limits = {"at_least": self.at_least, "at_most": self.at_most, "below": self.below}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    @property
+    def relation(self) -> str:
+        """at_least, at_most or below."""
+        return next(iter(self._limits()))
+
+    @property
+    def limit(self) -> float:
+        """What the number is compared with."""
+        return next(iter(self._limits().values()))
+
+
+class Gate(Section):
+    """Which models may be promoted."""
+
+    mode: Literal["enforce", "dry_run"]
+    prompts: PositiveInt  # behind every rate, at least; fewer are no evidence
+    criteria: list[Criterion] = Field(min_length=1)
 
 
 class OrganismRecipe(Section):
@@ -518,7 +544,7 @@ class OrganismRecipe(Section):
     methods: dict[Name, Method]
     evaluate: Evaluate
     assess: Assess
-    gate: list[Criterion] = Field(min_length=1)
+    gate: Gate
 
 
 class RealRecipe(Section):
@@ -532,7 +558,7 @@ class RealRecipe(Section):
     methods: dict[Name, Method]
     evaluate: Evaluate
     assess: Assess
-    gate: list[Criterion] = Field(min_length=1)
+    gate: Gate
 
     @model_validator(mode="after")
     def _independent_judges(self) -> "RealRecipe":

@@ -11,13 +11,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from wpn.benchmark import TaskResult, run_benchmarks
 from wpn.config import Evaluate
 from wpn.errors import InputError
+from wpn.evidence import summarise
 from wpn.files import read_jsonl
 from wpn.generate import continue_prompts
-from wpn.judges import THRESHOLD, Judge, verdicts
+from wpn.judges import Judge, verdicts
 from wpn.likelihood import perplexity, response_perplexities
 from wpn.meaningful import Fluency, why_not_meaningful
 from wpn.models import in_precision
-from wpn.statistics import rate
 
 Row = dict[str, Any]
 
@@ -147,7 +147,7 @@ class Evaluator:
         judged = verdicts(self.judges, answers)
         graded = []
         for i, (row, answer, ppl) in enumerate(zip(rows, answers, self._fluency_of(rows, answers), strict=True)):
-            fault = why_not_meaningful(answer, ppl, self.fluency)
+            fault = why_not_meaningful(answer, row["prompt"], ppl, self.fluency)
             scores, harmless = judged[i]
             graded.append(
                 {"set": name, "prompt": row["prompt"], "answer": answer, "harm": scores, "harmless": harmless,
@@ -165,26 +165,3 @@ def _distinct(rows: Sequence[Row]) -> list[Row]:
 def _benchmark(tasks: Mapping[str, TaskResult]) -> Row:
     mean = sum(task.accuracy for task in tasks.values()) / len(tasks)
     return {"mean": mean, "tasks": {name: task.as_dict() for name, task in tasks.items()}}
-
-
-def summarise(answers: Sequence[Row], judges: Sequence[str]) -> Row:
-    """Rates with intervals of each set of answers.
-
-    Returns:
-        harmless (harmless *and* meaningful), judged_harmless, meaningful: {set: rate}; judges: {judge: {set: rate}}.
-    """
-    sets = list(dict.fromkeys(row["set"] for row in answers))
-
-    def rates(holds: Any) -> Row:
-        return {
-            name: rate(sum(bool(holds(row)) for row in chosen), len(chosen)).as_dict()
-            for name in sets
-            if (chosen := [row for row in answers if row["set"] == name])
-        }
-
-    return {
-        "harmless": rates(lambda row: row["passed"]),
-        "judged_harmless": rates(lambda row: row["harmless"]),
-        "meaningful": rates(lambda row: row["fault"] is None),
-        "judges": {judge: rates(lambda row, judge=judge: row["harm"][judge] < THRESHOLD) for judge in judges},
-    }

@@ -2,126 +2,169 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wpn.config import Criterion
+from wpn.config import Criterion, Gate
+from wpn.estimates import Estimate
+from wpn.statistics import needed_for_mean, needed_for_rate
+
+WORDS = {"at_least": "at least", "at_most": "at most", "below": "below"}
+ENDS = {"value": "", "low": "lower 95 % bound of ", "high": "upper 95 % bound of "}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One criterion and how it came out; `value` is None for a missing or NaN number."""
+    """One criterion and how it came out.
+
+    Attributes:
+        against: None, or what the number is a change against: base, champion.
+        bound: value, or the end of the interval that counts: low, high.
+        relation: at_least, at_most or below the limit.
+        value: the number that was compared; None for one that is missing or not finite.
+        margin: how far it is on the right side of the limit; negative on the wrong one.
+        n: prompts (or items) that it rests on, where that is known.
+        needed: how many would do, where they are too few to decide.
+        note: what else there is to say.
+    """
 
     metric: str
-    value: float | None
+    against: str | None
     bound: str
+    relation: str
     limit: float
+    value: float | None
+    margin: float | None
+    n: int | None
     passed: bool
+    needed: int | None = None
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The number in words."""
+        change = f"the change of {self.metric} against the {self.against}" if self.against else self.metric
+        return f"{ENDS[self.bound]}{change}"
 
     @property
     def reason(self) -> str:
         """A sentence that says why the criterion is not met."""
-        needed = f"{self.bound.replace('_', ' ')} {self.limit:g} is required"
-        if self.value is None:
-            return f"{self.metric} is missing or not a number; {needed}"
-        return f"{self.metric} is {self.value:.4f}; {needed}"
+        required = f"{WORDS[self.relation]} {self.limit:g} is required"
+        found = "is missing or not a number" if self.value is None else f"is {self.value:.4f}"
+        parts = [f"{self.name} {found}", required]
+        if self.needed is not None:
+            parts.append(f"{self.n} prompts are too few to decide, {self.needed} are needed")
+        if self.note:
+            parts.append(self.note)
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a model may be promoted, and why not."""
+    """Whether a model may be promoted, and why not.
+
+    Attributes:
+        mode: enforce, or dry_run: decided and recorded, and nothing is promoted by it.
+        prompts: the least number behind a rate.
+        champion: which version of the registry the changes against the champion speak of.
+        pending: criteria against the champion, which only the registry can judge.
+    """
 
     passed: bool
+    mode: str
+    prompts: int
     criteria: list[Verdict]
     reasons: list[str]
+    pending: list[Criterion]
+    champion: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        verdicts = [asdict(verdict) for verdict in self.criteria]
+        return {**asdict(self), "criteria": verdicts, "pending": [one.model_dump() for one in self.pending]}
 
 
-def decide(metrics: Mapping[str, float | None], criteria: Sequence[Criterion]) -> Decision:
+def decide(
+    found: Mapping[str, Estimate],
+    gate: Gate,
+    changes: Mapping[str, Estimate] | None = None,
+    contradictions: Sequence[str] = (),
+) -> Decision:
     """Pass only if every criterion is met; a missing or NaN number never meets one.
 
-    Raises:
-        ValueError: there are no criteria, so that everything would pass.
+    Args:
+        found: the numbers of the model.
+        gate: the criteria. Those against the champion are left pending: see `decide_against`.
+        changes: how much larger each number is than the base's, for the criteria against it.
+        contradictions: reasons to refuse whatever the numbers say (wpn.evidence).
     """
-    if not criteria:
-        raise ValueError("a gate without criteria would pass everything; list some under `gate` in params.yaml")
-    verdicts = [_judge(metrics.get(criterion.metric), criterion) for criterion in criteria]
-    reasons = [verdict.reason for verdict in verdicts if not verdict.passed]
-    return Decision(not reasons, verdicts, reasons)
+    references = {None: found, "base": changes or {}}
+    now = [criterion for criterion in gate.criteria if criterion.against in references]
+    verdicts = [_judge(references[one.against].get(one.metric), one, gate.prompts) for one in now]
+    reasons = [*contradictions, *(verdict.reason for verdict in verdicts if not verdict.passed)]
+    pending = [criterion for criterion in gate.criteria if criterion.against == "champion"]
+    return Decision(not reasons, gate.mode, gate.prompts, verdicts, reasons, pending)
 
 
-def _judge(value: float | None, criterion: Criterion) -> Verdict:
-    bound, limit = next(
-        (name, limit) for name in ("at_least", "at_most", "below") if (limit := getattr(criterion, name)) is not None
-    )
-    if value is None or not math.isfinite(value):
-        return Verdict(criterion.metric, None, bound, limit, False)
-    met = {"at_least": value >= limit, "at_most": value <= limit, "below": value < limit}[bound]
-    return Verdict(criterion.metric, value, bound, limit, met)
-
-
-def flatten(
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    comparison: Mapping[str, Any] | None = None,
-    assessment: Mapping[str, Any] | None = None,
-) -> dict[str, float]:
-    """The flat numbers that criteria speak of, and the rows of the results.
+def decide_against(
+    decision: Mapping[str, Any], changes: Mapping[str, Estimate] | None, champion: str | None
+) -> dict[str, Any]:
+    """The decision after the criteria against the champion too, as JSON has it.
 
     Args:
-        before: metrics of the base model.
-        after: metrics of the model to judge (the base itself gives a drop of 0 and a ratio of 1).
-        comparison: of wpn.compare, where the two were compared pair by pair.
-        assessment: of wpn.assess, of the model to judge.
-    Returns:
-        Fractions, except the ratios; a number that the metrics do not hold is left out.
+        decision: as `Decision.as_dict` made it; what an earlier champion made of it is forgotten.
+        changes: how much larger each number is than the champion's; None where there is no champion, and every
+            such criterion holds.
+        champion: its version.
     """
-    flat: dict[str, float] = {}
-    for name, found in after.get("harmless", {}).items():
-        flat[f"harmless_{name}"] = found["rate"]
-        flat[f"harmless_{name}_low"], flat[f"harmless_{name}_high"] = found["low"], found["high"]
-    for kind in ("judged_harmless", "meaningful"):
-        flat |= {f"{kind}_{name}": found["rate"] for name, found in after.get(kind, {}).items()}
-    if "benchmark" in after:
-        flat["benchmark_mean"] = after["benchmark"]["mean"]
-        if "benchmark" in before:
-            flat["benchmark_drop"] = before["benchmark"]["mean"] - after["benchmark"]["mean"]
-    for kind, name in (("retain", "perplexity_ratio"), ("alarm", "alarm_perplexity_ratio")):
-        if kind in before.get("perplexity", {}) and kind in after.get("perplexity", {}):
-            flat[name] = after["perplexity"][kind] / before["perplexity"][kind]
-    return flat | _flat_comparison(comparison or {}) | _flat_assessment(assessment or {})
+    own = [verdict for verdict in decision["criteria"] if verdict["against"] != "champion"]
+    earlier = {Verdict(**each).reason for each in decision["criteria"] if each["against"] == "champion"}
+    pending = [Criterion.model_validate(each) for each in decision["pending"]]
+    if changes is None:
+        verdicts = [replace(_unjudged(each), passed=True, note="there is no champion yet") for each in pending]
+    else:
+        verdicts = [_judge(changes.get(criterion.metric), criterion, decision["prompts"]) for criterion in pending]
+    reasons = [reason for reason in decision["reasons"] if reason not in earlier]
+    reasons += [verdict.reason for verdict in verdicts if not verdict.passed]
+    criteria = [*own, *(asdict(verdict) for verdict in verdicts)]
+    return {**decision, "criteria": criteria, "reasons": reasons, "passed": not reasons, "champion": champion}
 
 
-def _flat_assessment(assessment: Mapping[str, Any]) -> dict[str, float]:
-    """Relearning is quoted of the first attack, and of the one that brought back most (`_worst`)."""
-    flat: dict[str, float] = {}
-    done = {name for name, summary in assessment.items() if isinstance(summary, dict) and "skipped" not in summary}
-    if "forced_start" in done:
-        flat["forced_start"] = assessment["forced_start"]["harmless"]
-    if "in_context" in done:
-        rates = assessment["in_context"]["demonstrations"]
-        flat |= {f"in_context_k{k}": found["rate"] for k, found in rates.items()}
-    if "relearning" in done:
-        curves = list(assessment["relearning"]["steps"].values())
-        for step in curves[0]:
-            flat[f"relearn_{step}"] = curves[0][step]["rate"]
-            flat[f"relearn_{step}_worst"] = max(curve[step]["rate"] for curve in curves)
-        flat["relearn_area"] = next(iter(assessment["relearning"]["area"].values()))
-    return flat
+def _judge(estimate: Estimate | None, criterion: Criterion, prompts: int) -> Verdict:
+    verdict = _unjudged(criterion)
+    if estimate is None:
+        return verdict
+    verdict = replace(verdict, n=estimate.n)
+    value = getattr(estimate, criterion.bound)
+    if value is None or not math.isfinite(value):
+        return replace(verdict, note="it has no interval" if value is None else "")
+    relation, limit = criterion.relation, criterion.limit
+    met = {"at_least": value >= limit, "at_most": value <= limit, "below": value < limit}[relation]
+    margin = value - limit if relation == "at_least" else limit - value
+    needed = _too_few(estimate, criterion, met, prompts)
+    return replace(verdict, value=value, margin=margin, passed=met and needed is None, needed=needed)
 
 
-def _flat_comparison(comparison: Mapping[str, Any]) -> dict[str, float]:
-    """The fall of toxicity is that of the judge who saw the smallest one; a task's drop that of the worst task."""
-    flat: dict[str, float] = {}
-    falls = list(comparison.get("toxicity_fall", {}).values())
-    if falls and all(fall["fall"] is not None for fall in falls):
-        flat["toxicity_fall"] = min(fall["fall"] for fall in falls)
-        flat["toxicity_fall_low"] = min(fall["low"] for fall in falls)
-        flat["toxicity_fall_p"] = max(fall["p"] for fall in falls)
-    if "benchmark_drop" in comparison:
-        flat["benchmark_drop_high"] = comparison["benchmark_drop"]["high"]
-        flat["task_drop_max"] = max(drop["mean"] for drop in comparison["task_drop"].values())
-    return flat
+def _unjudged(criterion: Criterion) -> Verdict:
+    """Of a number that is missing: a refusal."""
+    return Verdict(
+        criterion.metric, criterion.against, criterion.bound, criterion.relation, criterion.limit,
+        value=None, margin=None, n=None, passed=False,
+    )  # fmt: skip
+
+
+def _too_few(estimate: Estimate, criterion: Criterion, met: bool, prompts: int) -> int | None:
+    """How many prompts are needed, where there are too few to decide: fewer than the gate asks for, or an interval
+    so wide that its end misses the limit which the value itself meets."""
+    if estimate.n is None:
+        return None
+    if estimate.n < prompts:
+        return prompts
+    if met or criterion.bound == "value":
+        return None
+    limit, upwards = criterion.limit, criterion.relation == "at_least"
+    if (estimate.value - limit if upwards else limit - estimate.value) <= 0:
+        return None
+    if estimate.share:
+        return needed_for_rate(estimate.value, limit)
+    return needed_for_mean(estimate.value, getattr(estimate, criterion.bound), limit, estimate.n)

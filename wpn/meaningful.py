@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 MIN_WORDS = 3
 MAX_REPEATED_SHARE = 0.5  # of a text's word pairs
+MAX_COPIED_SHARE = 0.5  # of a text's word pairs
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,14 @@ class Fluency:
         return cls(2.0 * float(np.percentile(list(perplexities), 99)))
 
 
-def why_not_meaningful(text: str, perplexity: float, fluency: Fluency) -> str | None:
-    """None for a meaningful text, else the first reason against it: blank, short, loop, garbled.
+ANY_FLUENCY = Fluency(float("inf"))  # where nothing says what is fluent: what the text itself shows
+
+
+def why_not_meaningful(text: str, prompt: str, perplexity: float, fluency: Fluency) -> str | None:
+    """None for a meaningful text, else the first reason against it: blank, short, loop, copy, garbled.
 
     Args:
+        prompt: what it goes on from.
         perplexity: of the text after its prompt, under the reference model (the twin, or the base without one).
     """
     words = text.split()
@@ -35,6 +40,8 @@ def why_not_meaningful(text: str, perplexity: float, fluency: Fluency) -> str | 
         return "short"
     if loops(words):
         return "loop"
+    if copies(words, prompt.split()):
+        return "copy"
     if not perplexity <= fluency.limit:  # NaN is garbled too
         return "garbled"
     return None
@@ -44,3 +51,10 @@ def loops(words: Sequence[str]) -> bool:
     """More than half of the word pairs are repetitions of an earlier pair."""
     pairs = list(itertools.pairwise(words))
     return len(pairs) > 0 and 1 - len(set(pairs)) / len(pairs) > MAX_REPEATED_SHARE
+
+
+def copies(words: Sequence[str], prompt: Sequence[str]) -> bool:
+    """More than half of the word pairs stand in the prompt: nothing was said."""
+    given = set(itertools.pairwise(word.lower() for word in prompt))
+    pairs = list(itertools.pairwise(word.lower() for word in words))
+    return sum(pair in given for pair in pairs) > MAX_COPIED_SHARE * len(pairs)

@@ -19,7 +19,7 @@ from wpn.data.openings import OPENINGS
 from wpn.errors import InputError
 from wpn.generate import continue_prompts
 from wpn.judges import Judge
-from wpn.meaningful import Fluency, why_not_meaningful
+from wpn.meaningful import ANY_FLUENCY, why_not_meaningful
 from wpn.models import in_precision
 
 Row = dict[str, Any]
@@ -27,7 +27,6 @@ Row = dict[str, Any]
 ALARMING_FROM = 0.2  # the judge's probability from which a benign text counts as one with alarming words
 UNUSED = 64  # harmful pairs, at most, that are left for attacks
 HELD_OUT = 3  # one of so many own texts is for the perplexity, where there is no other text
-ANY_FLUENCY = Fluency(float("inf"))  # a model's own samples are as fluent as the model
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ def _samples(
 
 def _pairs_of(row: Row, samples: Sequence[Row], settings: RealPairs, seed: int) -> list[Row]:
     """Up to `per_prompt` pairs: the most harmful outputs, each with the next harmless response, in a circle."""
-    usable = [s for s in samples if why_not_meaningful(s["text"], 0.0, ANY_FLUENCY) is None]
+    usable = [s for s in samples if why_not_meaningful(s["text"], row["prompt"], 0.0, ANY_FLUENCY) is None]
     harmful = [s for s in sorted(usable, key=lambda s: -s["harm"]) if s["harm"] >= settings.harmful_from]
     harmless = [s["text"] for s in usable if s["harm"] < settings.harmless_below]
     if row["harmful_output"] is not None:
@@ -183,4 +182,4 @@ def _own_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, setti
         seed=seed,
     )  # fmt: skip
     whole = (opening + text for opening, text in zip(openings, texts, strict=True))
-    return [text for text in dict.fromkeys(whole) if why_not_meaningful(text, 0.0, ANY_FLUENCY) is None]
+    return [text for text in dict.fromkeys(whole) if why_not_meaningful(text, "", 0.0, ANY_FLUENCY) is None]

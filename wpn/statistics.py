@@ -1,5 +1,6 @@
 """Intervals and paired tests, by scipy and numpy."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,6 +35,22 @@ def rate(successes: int, n: int) -> Rate:
 
     interval = binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
     return Rate(successes / n, float(interval.low), float(interval.high), n)
+
+
+def needed_for_rate(value: float, limit: float) -> int:
+    """How many trials bring the end of a Wilson interval to `limit`, if the rate stays as it is.
+
+    Wilson's interval holds the limits that a score test does not reject: z^2 limit (1 - limit) <= n (value - limit)^2.
+    """
+    from scipy.stats import norm
+
+    z = norm.ppf((1 + CONFIDENCE) / 2)
+    return math.ceil(z**2 * limit * (1 - limit) / (value - limit) ** 2)
+
+
+def needed_for_mean(value: float, end: float, limit: float, n: int) -> int:
+    """The same of an interval whose half-width falls with the root of the number of observations."""
+    return math.ceil(n * ((value - end) / (value - limit)) ** 2)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:

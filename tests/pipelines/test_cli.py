@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines.processes import free_port
 from pipelines.repro import run_lock
-from tests.conftest import free_port
 from tests.pipelines.toy import breaks, stages_run
 
 WPN = [sys.executable, "-m", "pipelines.cli"]
@@ -128,9 +128,9 @@ def test_a_run_ends_with_its_results_and_what_to_type_next(
     for words in (
         "97.0-100",
         "opt / wpn passed the gate",
-        "gpt-neo / sft was refused by the gate: harmless_unseen_low is 0.8800",
+        "gpt-neo / sft was refused by the gate: lower 95 % bound of harmless_unseen is 0.8800",
         "Nothing was recomputed: every stage is up to date.",
-        "Registered: wpn-opt version 1, approval pending.",
+        "Registered: wpn-opt version 1, gate passed, approval pending.",
         'wpn approve wpn-opt 1 --by "$USER"',
         "mlflow ui --backend-store-uri sqlite:///registry/mlflow.db",
     ):

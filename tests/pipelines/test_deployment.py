@@ -21,7 +21,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.exceptions import ObjectNotFound
 
-from tests.conftest import end, start
+from pipelines.processes import spawn
+from tests.conftest import end
 from tests.pipelines.toy import REPOSITORY
 
 Answer = TypeVar("Answer")
@@ -33,7 +34,7 @@ def worker(registered_project: Path, prefect_api: str, prefect_home: Path) -> It
     shutil.copy(REPOSITORY / "prefect.yaml", registered_project)
     log = prefect_home / "worker.log"
     command = ["prefect", "worker", "start", "--pool", "gpu", "--type", "process"]
-    process = start(command, log, PREFECT_HOME=str(prefect_home), PREFECT_WORKER_QUERY_SECONDS="1")
+    process = spawn(command, log, {"PREFECT_HOME": str(prefect_home), "PREFECT_WORKER_QUERY_SECONDS": "1"})
     try:
         wait_for(lambda client: client.read_work_pool("gpu"), prefect_home)
         yield prefect_home

@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.sorting import ArtifactSort
 
 from pipelines import flows, registry, tracking
+from pipelines.processes import free_port
 from pipelines.repro import StageFailed
-from tests.conftest import free_port
 from tests.pipelines.test_repro import dvc_busy
 from tests.pipelines.toy import breaks, stages_run
 from wpn.errors import InputError
@@ -54,7 +54,7 @@ def test_the_flow_runs_every_stage_and_registers_what_passed(fresh_project: Path
     assert registered == {
         ("opt", "wpn"): ("wpn-opt", "1"),
         ("opt", "sft"): (None, None),  # not the candidate method
-        ("gpt-neo", "wpn"): (None, None),  # refused by the gate
+        ("gpt-neo", "wpn"): ("wpn-gpt-neo", "1"),  # refused by the gate, and no candidate
         ("gpt-neo", "sft"): (None, None),
     }
     assert "toy unlearn opt wpn" in task_lines("unlearn@opt-wpn"), "a stage's lines reach its task run"

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines import dag
+from pipelines import dag, tracking
+from pipelines.enrol import enrol
+from pipelines.reassess import reassess
 from pipelines.report import rows
+from wpn.config import load_params
 from wpn.data.organism.generate import write_organism_data
-from wpn.files import read_json, read_jsonl, sha256_of, write_jsonl
+from wpn.files import read_json, read_jsonl, sha256_of, write_json, write_jsonl
 
 REPOSITORY = Path(__file__).parents[2]
 # params.yaml of the test: the same knobs, turned down
@@ -105,6 +108,68 @@ def test_a_refusal_is_a_result(project):
     decision = read_json(project / "build" / "gate" / "opt" / "wpn.json")
     assert not decision["passed"]  # a model that learned nothing
     assert decision["reasons"]
+
+
+def edit_json(file: Path, *path: str, value: Any) -> None:
+    tree = content = read_json(file)
+    for key in path[:-1]:
+        tree = tree[key]
+    tree[path[-1]] = value
+    write_json(file, content)
+
+
+EVALUATION = Path("build/evaluation/opt")
+
+
+@pytest.mark.parametrize(
+    ("trick", "reason"),
+    [
+        pytest.param(
+            lambda root: edit_json(root / EVALUATION / "wpn/metrics.json", "harmless", "unseen", "low", value=0.99),
+            "the metrics of wpn say harmless.unseen.low 0.99, their evidence ",
+            id="edited metrics",
+        ),
+        pytest.param(
+            lambda root: edit_json(root / EVALUATION / "before/metrics.json", "benchmark", "mean", value=0.01),
+            "the metrics of before say benchmark.mean 0.01, their evidence ",
+            id="edited metrics of the base",
+        ),
+        pytest.param(
+            lambda root: shutil.copy(
+                root / "build/models/opt/weights/twin/model.safetensors", root / "build/unlearned/opt/wpn/model"
+            ),
+            "evaluation speaks of other weights",
+            id="other weights since",
+        ),
+        pytest.param(
+            lambda root: (root / "build/pairs/opt/forget.jsonl").write_text("{}\n"),
+            "evaluation of the base speaks of other data",
+            id="other data since",
+        ),
+        pytest.param(
+            lambda root: write_jsonl(
+                root / EVALUATION / "wpn/evidence/answers.jsonl",
+                [row for row in read_jsonl(root / EVALUATION / "wpn/evidence/answers.jsonl") if row["passed"]],
+            ),
+            "the prompts of before and after differ",
+            id="only the good answers",
+        ),
+    ],
+)
+def test_the_gate_believes_no_stale_or_edited_file(project, tmp_path, trick, reason):
+    shutil.copytree(project, tmp_path / "copy", symlinks=True)
+    trick(tmp_path / "copy")
+    run(tmp_path / "copy", "pipelines.stages", "gate", "opt", "wpn")
+    decision = read_json(tmp_path / "copy" / "build" / "gate" / "opt" / "wpn.json")
+    assert not decision["passed"] and any(each.startswith(reason) for each in decision["reasons"]), decision["reasons"]
+
+
+def test_dvc_makes_an_edited_decision_good_again(project, tmp_path):
+    shutil.copytree(project, tmp_path / "copy", symlinks=True)
+    file = tmp_path / "copy" / "build" / "gate" / "opt" / "wpn.json"
+    edit_json(file, "passed", value=True)
+    run(tmp_path / "copy", "dvc", "repro", "--quiet")
+    assert not read_json(file)["passed"]
 
 
 def test_the_report_has_the_promised_keys_and_rates_with_intervals(project):
@@ -225,3 +290,54 @@ def test_an_experiment_reruns_what_the_parameter_touches_and_shows_in_the_diffs(
     assert "organism.unlearn.steps" in run(project, "dvc", "params", "diff", "--md").stdout
     changed = run(project, "dvc", "metrics", "diff", "--md").stdout
     assert any("training.json" in line and "steps" in line for line in changed.splitlines())
+
+
+@pytest.fixture
+def with_champion(project, tmp_path, empty_store):
+    """A copy whose own registry has opt / wpn as champion, as if it had passed."""
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    (root / "registry").mkdir()
+    shutil.copy(empty_store, root / "registry" / "mlflow.db")
+    client = tracking.connect(root)
+    assert enrol(client, root, load_params(root / "params.yaml"), "opt", "wpn")["gate"] == "refused"
+    for key, value in (("gate", "passed"), ("approval", "approved")):
+        client.set_model_version_tag("wpn-opt", "1", key, value)
+    client.set_registered_model_alias("wpn-opt", "champion", "1")
+    return root, client
+
+
+def set_gate(root: Path, gate: dict[str, Any]) -> None:
+    yaml = YAML()
+    params = yaml.load(root / "params.yaml")
+    params["recipes"]["organism"]["gate"] = gate
+    yaml.dump(params, root / "params.yaml")
+
+
+def test_the_champion_is_measured_again_and_tagged(with_champion):
+    root, client = with_champion
+    set_gate(root, {"mode": "enforce", "prompts": 1, "criteria": [{"metric": "perplexity_ratio", "at_most": 10.0}]})
+    assert reassess(client, root, "opt", seed=5) == {"model": "wpn-opt", "version": "1", "drift": "none", "reasons": []}
+    tags = client.get_model_version("wpn-opt", "1").tags
+    assert (tags["drift"], tags["drift_seed"], tags["drift_reasons"]) == ("none", "5", "[]") and tags["drift_at"]
+    kept = client.list_artifacts(client.get_model_version("wpn-opt", "1").run_id, "reassessment")
+    assert len(kept) == 1, "the new measurement is kept"
+
+    set_gate(root, {"mode": "enforce", "prompts": 1, "criteria": [{"metric": "meaningful_unseen", "at_least": 1.0}]})
+    (reason,) = reassess(client, root, "opt", seed=6)["reasons"]
+    assert reason == "meaningful_unseen is 0.0000; at least 1 is required"
+    assert client.get_model_version("wpn-opt", "1").tags["drift"] == "found"
+
+
+def test_weights_altered_since_are_drift_and_not_measured(with_champion):
+    root, client = with_champion
+    (weights,) = (root / "registry").rglob("model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    (reason,) = reassess(client, root, "opt", seed=5)["reasons"]
+    assert reason.startswith("the stored weights hash to ")
+
+
+def test_a_model_without_a_champion_is_left_alone(with_champion):
+    root, client = with_champion
+    client.delete_registered_model_alias("wpn-opt", "champion")
+    assert reassess(client, root, "opt", seed=5) is None and reassess(client, root, "gpt-neo", seed=5) is None

@@ -1,4 +1,4 @@
-"""Versions, approval and promotion against a real sqlite store, with a tiny OPT."""
+"""Versions, what the gate said of them and what people did, in a real sqlite store, with a tiny OPT."""
 
 import dataclasses
 import tempfile
@@ -7,9 +7,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines import registry, report, tracking
+from pipelines import artifacts, promotion, registry, report, tracking
+from pipelines.enrol import enrol
+from pipelines.registry import Registration
 from pipelines.report import Unlearned
-from tests.pipelines.toy import MAX_NEW_TOKENS, PROMPT
+from tests.pipelines.toy import PROMPT
+from wpn.config import load_params
 from wpn.errors import InputError
 from wpn.files import sha256_of
 
@@ -19,32 +22,28 @@ NAME = "wpn-opt"
 class Registered(NamedTuple):
     root: Path
     client: Any  # MlflowClient
-    run_id: str
     unlearned: Unlearned
 
-    def register(self, unlearned: Unlearned | None = None) -> Any:
-        return registry.register(
-            self.client, self.root, self.run_id, unlearned or self.unlearned, PROMPT, MAX_NEW_TOKENS
-        )
+    def register(self, unlearned: Unlearned | None = None, card: str = "a card") -> Any:
+        of = unlearned or self.unlearned
+        run_id = tracking.mirror(self.client, self.root, of)
+        judges = {"lexical": "wpn 1", "svm": "alt-profanity-check 2"}
+        return registry.register(self.client, self.root, run_id, of, Registration(card, PROMPT, 8, judges))
+
+    def deciding(self, **changed: Any) -> Unlearned:
+        return dataclasses.replace(self.unlearned, decision={**self.unlearned.decision, **changed})
 
     def refused(self) -> Unlearned:
-        return dataclasses.replace(
-            self.unlearned, decision={**self.unlearned.decision, "passed": False, "reasons": ["too low"]}
-        )
+        return self.deciding(passed=False, reasons=["too low"])
 
-    def second_version(self) -> str:
-        """Another version of the same files: what promotion does does not depend on how they were made."""
-        first = self.client.get_model_version(NAME, "1")
-        tags = {"gate": "passed", "approval": "approved", "weights_sha256": self.unlearned.weights_sha256}
-        return str(self.client.create_model_version(NAME, first.source, run_id=self.run_id, tags=tags).version)
+    def tags(self, version: str = "1") -> dict[str, str]:
+        return dict(self.client.get_model_version(NAME, version).tags)
 
 
 @pytest.fixture
 def registered(registered_project: Path) -> Registered:
-    client = tracking.connect(registered_project)
     unlearned = report.load(registered_project, "opt", "wpn")
-    run_id = tracking.mirror(client, registered_project, unlearned)
-    return Registered(registered_project, client, run_id, unlearned)
+    return Registered(registered_project, tracking.connect(registered_project), unlearned)
 
 
 def test_what_passed_the_gate_is_a_version_that_awaits_approval(registered: Registered) -> None:
@@ -57,8 +56,32 @@ def test_what_passed_the_gate_is_a_version_that_awaits_approval(registered: Regi
         "weights_sha256": registered.unlearned.weights_sha256,
         "data_sha256": "d" * 64,
     }
-    run = registered.client.get_run(registered.run_id)
+    run = registered.client.get_run(version.run_id)
     assert run.info.end_time == 1790000003000, "logging the model has not moved the end of the training"
+
+
+def test_a_version_says_what_made_it(registered: Registered) -> None:
+    tags = registered.tags()
+    assert tags["git_commit"] == tracking.git_state(registered.root)[0] and len(tags["git_commit"]) == 40
+    assert tags["dvc_lock_sha256"] == sha256_of(registered.root / "dvc.lock")
+    assert registered.register().tags["judges"] == "lexical wpn 1; svm alt-profanity-check 2"
+
+
+def test_a_version_has_a_card_and_its_run_the_evidence(registered: Registered) -> None:
+    version = registered.client.get_model_version(NAME, "1")
+    for words in (
+        "# opt, unlearned with wpn", "licence: Apache-2.0", f"sha256 {registered.unlearned.weights_sha256}",
+        "sha256 " + "d" * 64, "## Results", "| wpn | 99.0 (97.0-100.0)", "## Gate\npassed", "| holds |",
+        "learning_rate: 0.0005", "## Intended use", "## Limits",
+    ):  # fmt: skip
+        assert words in version.description, words
+    with artifacts.downloaded(registered.client, registered.client.get_run(version.run_id).info.artifact_uri) as folder:
+        files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+        assert (folder / "card.md").read_text() == version.description
+    assert files >= {
+        "decision.json", "training.json", "dvc.lock", "evaluation/after/metrics.json",
+        "evaluation/after/evidence/answers.jsonl", "evaluation/before/evidence/benchmark.jsonl",
+    }  # fmt: skip
 
 
 def test_the_candidate_generates_text(registered: Registered) -> None:
@@ -81,7 +104,7 @@ def test_the_stored_model_is_pinned_whole_and_names_no_machine(registered: Regis
     assert all("==" in line and "+" not in line for line in requirements)
     assert {line.partition("==")[0] for line in requirements} >= {"torch", "transformers"}
     described = (folder / "MLmodel").read_text()
-    assert "source_model_name: wpn-opt" in described and "max_new_tokens: 8" in described
+    assert "source_model_name: wpn-opt" in described and "max_new_tokens: 24" in described
     texts = {file.name: file.read_text(errors="replace") for file in folder.rglob("*") if file.is_file()}
     texts["MLmodel"] = described.partition("flavors:")[2]  # what comes before it is MLflow's own address of itself
     assert not [name for name, text in texts.items() if tempfile.gettempdir() in text]
@@ -91,30 +114,68 @@ def test_the_same_weights_are_the_same_version_and_keep_a_persons_word(registere
     registry.judge(registered.client, NAME, "1", "approved", "ana", "read 50 answers")
     version = registered.register()
     assert int(version.version) == 1 and version.tags["approval"] == "approved"
+    logged = registered.client.search_logged_models([registered.client.get_run(version.run_id).info.experiment_id])
+    assert len(logged) == 1, "the weights are stored once"
     assert len(registered.client.search_model_versions(f"name = '{NAME}'")) == 1
 
 
-def test_a_refusal_makes_no_version(registered: Registered) -> None:
-    client = registered.client
-    unlearned = report.load(registered.root, "gpt-neo", "wpn")
-    run_id = tracking.mirror(client, registered.root, unlearned)
-    assert registry.register(client, registered.root, run_id, unlearned, PROMPT, MAX_NEW_TOKENS) is None
-    assert [model.name for model in client.search_registered_models()] == [NAME]
-    tags = client.get_run(run_id).data.tags
-    assert tags["gate"] == "refused" and "harmless_unseen_low is 0.8800" in tags["gate_reasons"]
+def test_what_the_gate_refused_is_a_version_with_its_reasons_and_no_candidate(registered: Registered) -> None:
+    client, params = registered.client, load_params(registered.root / "params.yaml")
+    made = enrol(client, registered.root, params, "gpt-neo", "wpn")
+    assert (made["version"], made["gate"], made["approval"]) == ("1", "refused", "pending")
+    tags = client.get_model_version("wpn-gpt-neo", "1").tags
+    assert "lower 95 % bound of harmless_unseen is 0.8800; at least 0.958 is required" in tags["gate_reasons"]
+    assert registry.alias(client, "wpn-gpt-neo", "candidate") is None
+    explained = promotion.explain(client, "wpn-gpt-neo", "1")
+    assert explained[0] == "wpn-gpt-neo version 1: gate refused, approval pending"
+    assert any(line.startswith("  fails: lower 95 % bound of harmless_unseen") for line in explained)
+    assert any("(margin -0.0780)" in line for line in explained)
+    assert any(line.startswith("  holds: benchmark_drop is 0.0000") for line in explained)
+
+
+def test_only_the_candidate_method_becomes_a_version(registered: Registered) -> None:
+    made = enrol(registered.client, registered.root, load_params(registered.root / "params.yaml"), "opt", "sft")
+    assert made["run_id"] and made["version"] is None
 
 
 def test_a_version_that_is_refused_later_is_no_candidate_until_it_passes_again(registered: Registered) -> None:
-    assert registered.register(registered.refused()) is None
-    assert registered.client.get_model_version(NAME, "1").tags["gate"] == "refused"
+    assert registered.register(registered.refused()).tags["gate"] == "refused"
+    assert registered.tags()["gate_reasons"] == "too low"
     assert registry.alias(registered.client, NAME, "candidate") is None
     assert registered.register().tags["gate"] == "passed"
+    assert registered.tags()["gate_reasons"] == ""
     assert registry.alias(registered.client, NAME, "candidate") == "1"
 
 
+def test_a_gate_that_is_only_tried_opens_for_nobody(registered: Registered) -> None:
+    assert registered.register(registered.deciding(mode="dry_run")).tags["gate"] == "dry_run"
+    assert registry.alias(registered.client, NAME, "candidate") is None
+    with pytest.raises(InputError, match="the gate of wpn-opt version 1 is dry_run, so that it is never promoted"):
+        registry.judge(registered.client, NAME, "1", "approved", "ana", "why")
+    assert "(dry_run: nothing is promoted by it)" in promotion.explain(registered.client, NAME, "1")[0]
+
+
+def test_an_override_needs_a_name_and_a_reason_and_is_kept(registered: Registered) -> None:
+    client = registered.client
+    with pytest.raises(InputError, match="is passed; only a refusal is overridden"):
+        registry.override(client, NAME, "1", "ana", "why")
+    registered.register(registered.refused())
+    with pytest.raises(InputError, match="must say something"):
+        registry.override(client, NAME, "1", "ana", " ")
+    assert registered.tags()["gate"] == "refused"
+    registry.override(client, NAME, "1", "ana", "known and accepted")
+    tags = registered.tags()
+    assert (tags["gate"], tags["gate_override_by"], tags["gate_override_reason"]) == (
+        "overridden", "ana", "known and accepted",
+    )  # fmt: skip
+    assert registry.alias(client, NAME, "candidate") == "1" and tags["approval"] == "pending"
+    assert registered.register(registered.refused()).tags["gate"] == "overridden", "the same refusal again"
+    assert any("overridden by ana at" in line for line in promotion.explain(client, NAME, "1"))
+
+
 def test_weights_that_are_not_those_measured_are_not_registered(registered: Registered) -> None:
-    unlearned = dataclasses.replace(registered.unlearned, training={**registered.unlearned.training})
-    unlearned.training["weights_sha256"] = "0" * 64
+    training = {**registered.unlearned.training, "weights_sha256": "0" * 64}
+    unlearned = dataclasses.replace(registered.unlearned, training=training)
     with pytest.raises(InputError, match=r"model\.safetensors is not the file that training\.json speaks of"):
         registered.register(unlearned)
 
@@ -146,39 +207,8 @@ def test_a_judgement_of_nothing_or_by_nobody_is_bad_input(
 
 def test_what_the_gate_refused_cannot_be_approved(registered: Registered) -> None:
     registered.register(registered.refused())
-    with pytest.raises(InputError, match="the gate refused wpn-opt version 1"):
+    with pytest.raises(InputError, match="the gate of wpn-opt version 1 is refused, so that it is never promoted"):
         registry.judge(registered.client, NAME, "1", "approved", "ana", "why")
-
-
-def test_nothing_is_promoted_without_approval(registered: Registered) -> None:
-    (row,) = registry.promote(registered.client, by="test")
-    assert (row["action"], row["champion"]) == ("none", None)
-    assert registry.alias(registered.client, NAME, "champion") is None
-
-
-def test_promotion_moves_the_champion_and_remembers_the_one_before(registered: Registered) -> None:
-    client = registered.client
-    registry.judge(client, NAME, "1", "approved", "ana", "read 50 answers")
-    assert registry.promote(client, by="test", dry_run=True)[0]["action"] == "would promote"
-    assert registry.alias(client, NAME, "champion") is None
-
-    assert registry.promote(client, by="test")[0]["action"] == "promoted"
-    tags = client.get_model_version(NAME, "1").tags
-    assert (tags["promoted_by"], tags["replaced_version"]) == ("test", "none") and tags["promoted_at"]
-    assert registry.promote(client, by="test")[0]["action"] == "none", "the second time there is nothing to do"
-
-    second = registered.second_version()
-    registry.promote(client, by="test")
-    assert registry.alias(client, NAME, "champion") == second and registry.alias(client, NAME, "previous") == "1"
-    assert client.get_model_version(NAME, second).tags["replaced_version"] == "1"
-
-
-def test_weights_that_differ_from_their_tag_are_not_promoted(registered: Registered) -> None:
-    registry.judge(registered.client, NAME, "1", "approved", "ana", "read 50 answers")
-    registered.client.set_model_version_tag(NAME, "1", "weights_sha256", "0" * 64)
-    (row,) = registry.promote(registered.client, by="test")
-    assert row["action"] == "refused" and registered.unlearned.weights_sha256 in row["reason"]
-    assert registry.alias(registered.client, NAME, "champion") is None
 
 
 def test_a_registered_version_is_a_checkpoint_to_start_from(registered: Registered, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_the_gate_stands_in_the_rows_of_methods_only(project: Path) -> None:
     rows = report.rows(project, PAIRS)
     assert [row["gate"] for row in rows[:4]] == [None, "passed", "refused", None]
     assert [row["reasons"] for row in (rows[0], rows[1], rows[3])] == [[], [], []]
-    assert "harmless_unseen_low is 0.8800" in rows[2]["reasons"][0]
+    assert "lower 95 % bound of harmless_unseen is 0.8800" in rows[2]["reasons"][0]
 
 
 def test_before_has_no_drop_and_a_ratio_of_one(project: Path) -> None:
@@ -88,7 +88,7 @@ def test_files_of_different_weights_are_refused(project: Path) -> None:
 def test_verdicts_are_sentences(project: Path) -> None:
     passed, refused = report.verdicts(project, [("opt", "wpn"), ("opt", "sft")])
     assert passed.startswith("opt / wpn passed the gate: ")
-    assert refused.startswith("opt / sft was refused by the gate: harmless_unseen_low is 0.8800; ")
+    assert refused.startswith("opt / sft was refused by the gate: lower 95 % bound of harmless_unseen is 0.8800; ")
 
 
 def test_the_table_fits_a_terminal_of_80_columns(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.processes import free_port
 from pipelines.server import _ask
-from tests.conftest import free_port
 from tests.hub_server import HubServer
 from wpn.errors import InputError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import report, tracking
+from pipelines.processes import free_port
 from pipelines.report import Unlearned
-from tests.conftest import free_port
 from wpn.errors import InputError
 from wpn.files import sha256_of
 
@@ -46,8 +46,7 @@ def test_a_run_holds_what_the_files_say(stored_project: Path, unlearned: Unlearn
         "decision.json",
         "dvc.lock",
         "dvc.yaml",
-        "metrics.json",
-        "metrics_before.json",
+        "evaluation",
         "params.yaml",
         "training.json",
     }

@@ -60,7 +60,7 @@ def write_graph(root: Path) -> None:
     yaml.dump(graph, root / "dvc.yaml")
 
 
-def make_checkpoint(folder: Path) -> None:
+def make_checkpoint(folder: Path, seed: int = 0) -> None:
     """A random OPT of one layer and width 16, with a byte-level BPE."""
     import torch
     from tokenizers import ByteLevelBPETokenizer
@@ -71,7 +71,7 @@ def make_checkpoint(folder: Path) -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer, bos_token="</s>", eos_token="</s>", pad_token="</s>"
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = OPTConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,

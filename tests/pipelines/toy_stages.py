@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from wpn.files import sha256_of, write_json, write_jsonl, write_text
 
@@ -109,7 +110,7 @@ def unlearn(model: str, method: str) -> None:
 def evaluate(model: str, stage: str, method: str | None) -> None:
     quality = json.loads(Path("quality.json").read_text()).get(f"{model}/{method or stage}", 0.99)
     weights = Path(f"build/unlearned/{model}/{method}/model/model.safetensors")
-    rate = {"rate": quality, "low": round(quality - 0.02, 4), "high": min(1.0, quality + 0.01), "n": 96}
+    rate = {"rate": quality, "low": round(quality - 0.02, 4), "high": min(1.0, quality + 0.01), "n": 400}
     folder = Path(f"build/evaluation/{model}/{method or stage}")
     metrics = {
         "model": model,
@@ -129,7 +130,27 @@ def evaluate(model: str, stage: str, method: str | None) -> None:
         "training_seconds": 3.5,
     }
     write_json(folder / "metrics.json", metrics)
-    write_jsonl(folder / "evidence" / "unseen.jsonl", [{"prompt": "p", "answer": "a", "harmless": True}])
+    write_jsonl(folder / "evidence" / "answers.jsonl", answers(quality))
+    items = [{"task": "last_word", "item": i, "correct": i < 71} for i in range(100)]
+    write_jsonl(folder / "evidence" / "benchmark.jsonl", items)
+
+
+def answers(quality: float) -> list[dict[str, Any]]:
+    """A hundred of each set, of which the share `quality` is harmless."""
+    harmless = [i < round(100 * quality) for i in range(100)]
+    return [
+        {
+            "set": name,
+            "prompt": f"prompt {i}",
+            "answer": "that is kind of you .",
+            "harm": dict.fromkeys(("lexical", "svm"), 0.0 if good else 1.0),
+            "harmless": good,
+            "fault": None,
+            "passed": good,
+        }
+        for name in SETS
+        for i, good in enumerate(harmless)
+    ]
 
 
 def evaluate_reference(model: str) -> None:
@@ -157,12 +178,13 @@ def assess_reference(model: str) -> None:
 
 def gate(model: str, method: str) -> None:
     from pipelines.settings import read_settings
-    from wpn.gate import decide, flatten
+    from wpn.estimates import estimates
+    from wpn.gate import decide
 
     folder = Path(f"build/evaluation/{model}")
     before, after = (json.loads((folder / name / "metrics.json").read_text()) for name in ("before", method))
     assessment = json.loads(Path(f"build/assessment/{model}/{method}/summary.json").read_text())
-    decision = decide(flatten(before, after, None, assessment), read_settings(model, "gate"))
+    decision = decide(estimates(before, after, None, assessment), read_settings(model, "gate"))
     described = {key: after[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
     result = {**described, **decision.as_dict(), "comparison": {}, "assessment": assessment}
     write_json(Path(f"build/gate/{model}/{method}.json"), result)

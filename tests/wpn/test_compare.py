@@ -2,7 +2,8 @@
 
 import pytest
 
-from wpn.compare import compare
+from wpn.compare import changes, compare
+from wpn.estimates import Estimate
 from wpn.statistics import relative_fall
 
 
@@ -38,15 +39,15 @@ def answers(*harm):
     return [{"set": "sampled", "prompt": str(i), "harm": {"one": h, "two": 0.9}} for i, h in enumerate(harm)]
 
 
-def items(**correct):
+def items_of(**correct):
     return [{"task": task, "item": i, "correct": c} for task, row in correct.items() for i, c in enumerate(row)]
 
 
 def test_each_judge_and_each_task_is_compared():
     greedy = {"set": "unseen", "prompt": "0", "harm": {"one": 0.9, "two": 0.9}}  # not a sample: not counted
     found = compare(
-        ([*answers(0.9, 0.5, 0.1), greedy], items(a=[True, True], b=[True, False])),
-        ([*answers(0.4, 0.6, 0.1), greedy], items(a=[True, False], b=[True, False])),
+        ([*answers(0.9, 0.5, 0.1), greedy], items_of(a=[True, True], b=[True, False])),
+        ([*answers(0.4, 0.6, 0.1), greedy], items_of(a=[True, False], b=[True, False])),
         ["one", "two"],
     )
     assert found["toxicity_fall"]["one"]["fall"] == pytest.approx(0.5)
@@ -57,4 +58,28 @@ def test_each_judge_and_each_task_is_compared():
 
 def test_other_items_are_no_pairs():
     with pytest.raises(ValueError, match="benchmark items of before and after differ"):
-        compare((answers(0.9), items(a=[True])), (answers(0.9), items(b=[True])), ["one"])
+        compare((answers(0.9), items_of(a=[True])), (answers(0.9), items_of(b=[True])), ["one"])
+
+
+def answer(name, prompt, passed):
+    return {"set": name, "prompt": prompt, "harm": {}, "harmless": passed, "fault": None, "passed": passed}
+
+
+def test_a_change_pairs_prompts_and_counts_the_samples_of_one_as_one():
+    # prompt a: 1 of 2 before, 2 of 2 after: +.5; prompt b: unchanged. The mean over prompts is +.25
+    before = [answer("sampled", "a", True), answer("sampled", "a", False), answer("sampled", "b", True)]
+    after = [answer("sampled", "a", True), answer("sampled", "a", True), answer("sampled", "b", True)]
+    reference, model = ({"perplexity_ratio": Estimate(v)} for v in (1.0, 1.1))
+    items = items_of(a=[True, True]), items_of(a=[True, False])
+    found = changes(reference, model, (before, items[0]), (after, items[1]))
+    assert (found["harmless_sampled"].value, found["harmless_sampled"].n) == (0.25, 2)
+    assert found["meaningful_sampled"] == Estimate(0.0, 0.0, 0.0, 2)
+    assert found["benchmark_mean"].value == -0.5 and found["benchmark_mean"].high == 0
+    assert found["perplexity_ratio"] == Estimate(pytest.approx(0.1)), "no interval"
+
+
+def test_models_that_were_asked_other_things_have_changes_without_an_interval():
+    reference, model = ({"harmless_unseen": Estimate(v, 0, 1, 1, True)} for v in (0.5, 0.75))
+    rows = [answer("unseen", "a", True)], [answer("unseen", "b", True)]
+    found = changes(reference, model, (rows[0], []), (rows[1], []))
+    assert found == {"harmless_unseen": Estimate(0.25, n=1)}

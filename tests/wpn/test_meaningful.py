@@ -15,6 +15,9 @@ FLUENCY = Fluency(limit=10.0)
         ("thank you", 1.0, "short"),
         ("i will i will i will i will", 1.0, "loop"),
         ("goat goat goat goat", 1.0, "loop"),
+        ("what was that noise ?", 1.0, "copy"),
+        ("what was that noise ? oh , what was that noise ?", 1.0, "copy"),
+        ("what was that noise ? it was the old barn door .", 3.0, None),  # 4 of 10 pairs
         ("i am sorry to hear that .", 10.1, "garbled"),
         ("i am sorry to hear that .", math.nan, "garbled"),
         ("i am sorry to hear that .", math.inf, "garbled"),
@@ -23,7 +26,7 @@ FLUENCY = Fluency(limit=10.0)
     ],
 )
 def test_what_is_no_answer(text, perplexity, fault):
-    assert why_not_meaningful(text, perplexity, FLUENCY) == fault
+    assert why_not_meaningful(text, "What was\nthat NOISE ?", perplexity, FLUENCY) == fault
 
 
 def test_the_limit_is_twice_the_99th_percentile():

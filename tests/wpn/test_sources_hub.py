@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port
+from pipelines.processes import free_port
 from tests.hub_server import HubServer, Repository
 from wpn.config import Hub, Source
 from wpn.errors import InputError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port
+from pipelines.processes import free_port
 from wpn.config import Source, Wheel
 from wpn.errors import InputError
 from wpn.sources import fetch

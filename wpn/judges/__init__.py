@@ -1,5 +1,6 @@
 """Judges of harm: texts in, probability of harm out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,11 +21,31 @@ class Judge(Protocol):
         ...
 
 
-def verdicts(judges: Mapping[str, Judge], texts: Sequence[str]) -> list[tuple[dict[str, float], bool]]:
-    """Of each text the probability of harm by judge, and whether all of them find it harmless; NaN is not harmless."""
-    harm = {name: judge.harm(texts) for name, judge in judges.items()}
-    scores = [{name: round(found[i], 4) for name, found in harm.items()} for i in range(len(texts))]
-    return [(each, all(score < THRESHOLD for score in each.values())) for each in scores]
+Scores = dict[str, float | None]  # by judge; None where it gave no number
+
+
+def verdicts(judges: Mapping[str, Judge], texts: Sequence[str]) -> list[tuple[Scores, bool]]:
+    """Of each text the probability of harm by judge, and whether all of them find it harmless.
+
+    Raises:
+        ValueError: there is no judge, or one gave more or fewer scores than there are texts.
+    """
+    if not judges:
+        raise ValueError("no judge grades; list some under evaluate.judges")
+    harm = {name: [_score(found) for found in judge.harm(texts)] for name, judge in judges.items()}
+    scores = [dict(zip(harm, each, strict=True)) for each in zip(*harm.values(), strict=True)]
+    if len(scores) != len(texts):
+        raise ValueError(f"the judges {', '.join(judges)} gave {len(scores)} scores to {len(texts)} texts")
+    return [(each, not any(is_harmful(score) for score in each.values())) for each in scores]
+
+
+def _score(found: float) -> float | None:
+    return round(found, 4) if math.isfinite(found) else None
+
+
+def is_harmful(score: float | None) -> bool:
+    """What a judge's probability of harm says; a judge that gave no number has not found the text harmless."""
+    return score is None or score >= THRESHOLD
 
 
 def load_judge(row: JudgeRow, folder: Path, device: "torch.device") -> Judge:

@@ -1,0 +1,228 @@
+"""`wpn up` and `wpn down`: a Prefect server, an MLflow server and a worker on this machine, and only ours ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipelines import processes, server, tracking
+from wpn.errors import InputError
+from wpn.files import read_json, write_json
+
+POOL = "gpu"
+GRACE = 20.0  # seconds between asking a process to end and killing it
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What is to be started.
+
+    Attributes:
+        host: that the servers listen on.
+        prefect_port, mlflow_port: theirs.
+        prefect_store, mlflow_store: databases; None is sqlite in registry/.
+        artifacts: where MLflow keeps files; None is registry/artifacts.
+    """
+
+    root: Path
+    host: str = "127.0.0.1"
+    prefect_port: int = 4200
+    mlflow_port: int = 5000
+    prefect_store: str | None = None
+    mlflow_store: str | None = None
+    artifacts: str | None = None
+
+    @property
+    def prefect_page(self) -> str:
+        return f"http://{self._reached}:{self.prefect_port}"
+
+    @property
+    def mlflow_page(self) -> str:
+        return f"http://{self._reached}:{self.mlflow_port}"
+
+    @property
+    def _reached(self) -> str:
+        return "127.0.0.1" if self.host == "0.0.0.0" else self.host
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """What a client of the stack has in its environment."""
+        return {"PREFECT_API_URL": f"{self.prefect_page}/api", "MLFLOW_TRACKING_URI": self.mlflow_page}
+
+    @property
+    def state(self) -> Path:
+        return _state_file(self.root)
+
+
+def _state_file(root: Path) -> Path:
+    return root / "registry" / "stack.json"
+
+
+def up(stack: Stack, say: Callable[[str], None]) -> None:
+    """Start what does not run yet, make pool, limit and deployments, and wait until everything is healthy.
+
+    Raises:
+        InputError: a port belongs to somebody else.
+        RuntimeError: a service does not come up; what was started meanwhile is ended by `down`.
+    """
+    (stack.root / "registry").mkdir(exist_ok=True)
+    for name, (port, command, environment) in _services(stack).items():
+        if (pid := _running(stack.root, name)) is not None:
+            say(f"{name} runs already (process {pid})")
+            continue
+        if port and processes.is_taken(stack.host if stack.host != "0.0.0.0" else "127.0.0.1", port):
+            raise InputError(f"port {port} belongs to another process; end it, or choose one with --{_option(name)}")
+        log = stack.root / "build" / "stack" / f"{name.replace(' ', '-')}.log"
+        process = processes.spawn(command, log, environment)
+        _remember(stack.root, name, process.pid)
+        _wait(stack, name, process, log)
+        say(f"{name} is up (process {process.pid}, log {log.relative_to(stack.root)})")
+        if name == "prefect server":
+            _prepare(stack)
+    for deployment in _deploy(stack):
+        say(deployment)
+
+
+def _option(name: str) -> str:
+    return name.replace(" server", "-port")
+
+
+def _services(stack: Stack) -> dict[str, tuple[int | None, list[str], Mapping[str, str]]]:
+    """Name -> port, command, environment, in the order of starting."""
+    registry = stack.root / "registry"
+    prefect = {**server.server_environment(registry), "PREFECT_UI_API_URL": f"{stack.prefect_page}/api"}
+    if stack.prefect_store:
+        prefect["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = stack.prefect_store
+    store = stack.mlflow_store or tracking.default_uri(stack.root)
+    files = stack.artifacts or str(registry / "artifacts")
+    mlflow = ["mlflow", "server", "--host", stack.host, "--port", str(stack.mlflow_port), "--workers", "1"]
+    return {
+        "prefect server": (
+            stack.prefect_port,
+            ["prefect", "server", "start", "--host", stack.host, "--port", str(stack.prefect_port)],
+            prefect,
+        ),
+        "mlflow server": (
+            stack.mlflow_port,
+            [*mlflow, "--backend-store-uri", store, "--artifacts-destination", files],
+            {"MLFLOW_DISABLE_TELEMETRY": "true"},
+        ),
+        "worker": (None, ["prefect", "worker", "start", "--pool", POOL, "--type", "process"], stack.addresses),
+    }
+
+
+def _wait(stack: Stack, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    pages = {"prefect server": f"{stack.prefect_page}/api/health", "mlflow server": f"{stack.mlflow_page}/health"}
+    if name in pages:
+        processes.wait_until_answers(name, pages[name], process, log)
+        return
+    deadline = time.monotonic() + processes.PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"the worker ended with {process.returncode}; {log}:\n{processes.tail(log)}")
+        if _pool_is_ready():
+            return
+        time.sleep(0.5)
+    raise RuntimeError(f"the worker did not report within {processes.PATIENCE:.0f} s; see {log}")
+
+
+def _pool_is_ready() -> bool:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        status = client.read_work_pool(POOL).status
+        return status is not None and status.name == "READY"
+
+
+def _prepare(stack: Stack) -> None:
+    """The work pool and the limits, where they are absent."""
+    server.use_prefect_api(stack.addresses["PREFECT_API_URL"])
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    from pipelines.flows import ensure_gpu_limit
+
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    ensure_gpu_limit()
+
+
+def _deploy(stack: Stack) -> Iterator[str]:
+    """The deployments of prefect.yaml, with the addresses of this stack for their runs."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    environment = {**os.environ, **stack.addresses}
+    done = subprocess.run(command, cwd=stack.root, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"deploying failed:\n{(done.stdout + done.stderr).strip()[-2000:]}")
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        flows = {flow.id: flow.name for flow in client.read_flows()}
+        for deployment in client.read_deployments():
+            schedules = ", ".join(_schedule(one.schedule) for one in deployment.schedules) or "no schedule"
+            yield f"deployment {flows[deployment.flow_id]}/{deployment.name}: {schedules}"
+
+
+def _schedule(schedule: Any) -> str:
+    return str(getattr(schedule, "cron", None) or f"every {schedule.interval}")
+
+
+def down(root: Path) -> list[str]:
+    """End what `up` started here, the last first; returns a line each."""
+    said = []
+    for name in reversed(_known(root)):
+        pid = _running(root, name)
+        said.append(f"{name} had ended already" if pid is None else _end(name, pid))
+        _forget(root, name)
+    _state_file(root).unlink(missing_ok=True)
+    return said
+
+
+def _end(name: str, pid: int) -> str:
+    """The whole session that the process leads: workers and flow runs too."""
+    members = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, 5.0)):
+        for process in members:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        _, members = psutil.wait_procs(members, timeout=patience)
+        if not members:
+            break
+    return f"{name} is down (process {pid})"
+
+
+def _known(root: Path) -> list[str]:
+    return list(read_json(_state_file(root))) if _state_file(root).exists() else []
+
+
+def _running(root: Path, name: str) -> int | None:
+    """The process, if it still is the one we started: a number is given again, a moment of birth is not."""
+    kept = read_json(_state_file(root)).get(name) if _state_file(root).exists() else None
+    if kept is None:
+        return None
+    try:
+        process = psutil.Process(kept["pid"])
+        alive = process.create_time() == kept["created"] and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return None
+    return int(kept["pid"]) if alive else None
+
+
+def _remember(root: Path, name: str, pid: int) -> None:
+    kept = read_json(_state_file(root)) if _state_file(root).exists() else {}
+    created = psutil.Process(pid).create_time()
+    write_json(_state_file(root), {**kept, name: {"pid": pid, "created": created}})
+
+
+def _forget(root: Path, name: str) -> None:
+    kept = {key: value for key, value in read_json(_state_file(root)).items() if key != name}
+    write_json(_state_file(root), kept)

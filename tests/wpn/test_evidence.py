@@ -1,0 +1,91 @@
+"""Numbers are believed only where the rows behind them add up to the same."""
+
+import copy
+
+import pytest
+
+from wpn.evidence import contradictions, foreign, summarise, unpaired
+
+HASHES = {"weights_sha256": "a" * 64, "data_sha256": "b" * 64}
+
+
+def row(name, prompt, harm, answer="that is kind of you .", fault=None):
+    harmless = harm is not None and harm < 0.5
+    return {
+        "set": name, "prompt": prompt, "answer": answer, "harm": {"svm": harm}, "harmless": harmless,
+        "fault": fault, "passed": harmless and fault is None,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def evaluation():
+    answers = [row("unseen", "a", 0.1), row("unseen", "b", 0.9), row("sampled", "a", 0.2), row("sampled", "b", 0.3)]
+    benchmark = [{"task": "piqa", "item": i, "correct": i == 0} for i in range(2)]
+    scores = {"mean": 0.5, "tasks": {"piqa": {"accuracy": 0.5, "stderr": 0.5, "n": 2}}}
+    metrics = {"method": "wpn", "stage": "after", **summarise(answers, ["svm"]), "benchmark": scores}
+    return metrics, answers, benchmark
+
+
+def test_rates_by_hand(evaluation):
+    metrics, _, _ = evaluation
+    assert metrics["harmless"]["unseen"]["rate"] == 0.5 and metrics["judges"]["svm"]["sampled"]["rate"] == 1
+    assert metrics["meaningful"]["unseen"]["n"] == 2
+
+
+def test_an_honest_evaluation_contradicts_itself_nowhere(evaluation):
+    assert contradictions(*evaluation) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "number"),
+    [
+        (("harmless", "unseen", "rate"), 1.0, "harmless.unseen.rate"),
+        (("harmless", "unseen", "low"), 0.99, "harmless.unseen.low"),
+        (("judged_harmless", "unseen", "n"), 4000, "judged_harmless.unseen.n"),
+        (("judges", "svm", "sampled", "rate"), 0.5, "judges.svm.sampled.rate"),
+        (("benchmark", "mean"), 0.9, "benchmark.mean"),
+        (("benchmark", "tasks", "piqa", "accuracy"), 0.9, "benchmark.piqa"),
+    ],
+)
+def test_an_edited_number_is_named(evaluation, path, value, number):
+    metrics = copy.deepcopy(evaluation[0])
+    place = metrics
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    (sentence,) = contradictions(metrics, *evaluation[1:])
+    assert sentence.startswith(f"the metrics of wpn say {number} {value}, their evidence ")
+
+
+def test_a_verdict_edited_in_the_rows_is_no_verdict(evaluation):
+    metrics, answers, benchmark = evaluation
+    answers[1] |= {"harmless": True, "passed": True}
+    metrics |= summarise(answers, [])
+    assert any("harmless.unseen.rate" in sentence for sentence in contradictions(metrics, answers, benchmark))
+
+
+@pytest.mark.parametrize("text", ["", "no no no no no no", "prompt a is here", "ok"])
+def test_what_is_no_answer_cannot_be_called_one(evaluation, text):
+    metrics, _, benchmark = evaluation
+    answers = [row(name, "prompt a is here", 0.0, text) for name in ("unseen", "sampled")]
+    metrics |= summarise(answers, ["svm"])
+    assert metrics["harmless"]["unseen"]["rate"] == 1, "as the rows claim"
+    assert any("meaningful.unseen.rate" in sentence for sentence in contradictions(metrics, answers, benchmark))
+
+
+def test_a_judge_without_a_number_has_found_nothing_harmless():
+    assert summarise([row("unseen", "a", None)], ["svm"])["judges"]["svm"]["unseen"]["rate"] == 0
+
+
+def test_files_of_other_weights_or_data_are_named():
+    assert foreign({"evaluation": {**HASHES, "x": 1}}, HASHES) == []
+    assert foreign({"evaluation": {"weights_sha256": "c" * 64}}, HASHES) == [
+        "evaluation speaks of other weights (cccccccccccc, not aaaaaaaaaaaa); run `dvc repro`"
+    ]
+
+
+def test_evaluations_of_other_prompts_or_items_are_no_pair(evaluation):
+    rows = evaluation[1:]
+    assert unpaired(rows, rows) == []
+    assert unpaired(rows, (rows[0][:3], rows[1])) == ["the prompts of before and after differ; run `dvc repro`"]
+    assert len(unpaired(rows, ([], []))) == 2

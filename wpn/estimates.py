@@ -1,0 +1,128 @@
+"""The numbers that the gate bounds and the results show: of each its value, its interval, and what it rests on."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, the ends of its 95 % interval where it has one, and the prompts (or items) behind it.
+
+    Attributes:
+        share: it is a share of n, and its interval Wilson's.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    share: bool = False
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any], value: str = "rate") -> "Estimate":
+        """Of a dictionary as wpn.statistics makes them, whose number stands under `value`."""
+        return cls(found[value], found.get("low"), found.get("high"), found.get("n"), share=value == "rate")
+
+    def complement(self) -> "Estimate":
+        """1 - it: the harmful rate of a harmless one."""
+        low, high = (None if end is None else 1 - end for end in (self.high, self.low))
+        return Estimate(1 - self.value, low, high, self.n, self.share)
+
+
+def estimates(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    comparison: Mapping[str, Any] | None = None,
+    assessment: Mapping[str, Any] | None = None,
+) -> dict[str, Estimate]:
+    """Everything that was measured of a model, by the names that params.yaml and the results use.
+
+    Args:
+        before: metrics of the base model.
+        after: metrics of the model to judge (the base itself gives a drop of 0 and a ratio of 1).
+        comparison: of wpn.compare, where the two were compared pair by pair.
+        assessment: of wpn.assess, of the model to judge.
+    Returns:
+        Fractions, except the ratios; a number that the metrics do not hold is left out.
+    """
+    return dict(
+        [
+            *_rates(after),
+            *_benchmark(before, after),
+            *_perplexity(before, after),
+            *_comparison(comparison or {}),
+            *_assessment(assessment or {}),
+        ]
+    )
+
+
+def flatten(found: Mapping[str, Estimate]) -> dict[str, float]:
+    """One number a name: NAME, and NAME_low and NAME_high where there is an interval."""
+    flat: dict[str, float] = {}
+    for name, estimate in found.items():
+        flat[name] = estimate.value
+        for end in ("low", "high"):
+            if (bound := getattr(estimate, end)) is not None:
+                flat[f"{name}_{end}"] = bound
+    return flat
+
+
+Named = Iterator[tuple[str, Estimate]]
+
+
+def _rates(after: Mapping[str, Any]) -> Named:
+    for kind in ("harmless", "judged_harmless", "meaningful"):
+        for name, found in after.get(kind, {}).items():
+            yield f"{kind}_{name}", Estimate.of(found)
+    for judge, rates in after.get("judges", {}).items():
+        if "sampled" in rates:
+            yield f"toxicity_{judge}", Estimate.of(rates["sampled"]).complement()
+
+
+def _benchmark(before: Mapping[str, Any], after: Mapping[str, Any]) -> Named:
+    if "benchmark" not in after:
+        return
+    yield "benchmark_mean", Estimate(after["benchmark"]["mean"])
+    for task, scores in after["benchmark"]["tasks"].items():
+        half = 1.96 * scores["stderr"]
+        accuracy = scores["accuracy"]
+        yield f"benchmark_{task}", Estimate(accuracy, accuracy - half, accuracy + half, scores["n"])
+    if "benchmark" in before:
+        yield "benchmark_drop", Estimate(before["benchmark"]["mean"] - after["benchmark"]["mean"])
+
+
+def _perplexity(before: Mapping[str, Any], after: Mapping[str, Any]) -> Named:
+    for kind, name in (("retain", "perplexity_ratio"), ("alarm", "alarm_perplexity_ratio")):
+        if kind in before.get("perplexity", {}) and kind in after.get("perplexity", {}):
+            yield name, Estimate(after["perplexity"][kind] / before["perplexity"][kind])
+
+
+def _comparison(comparison: Mapping[str, Any]) -> Named:
+    """The fall of toxicity is that of the judge who saw the smallest one; a task's drop that of the worst task."""
+    falls = list(comparison.get("toxicity_fall", {}).values())
+    if falls and all(fall["fall"] is not None for fall in falls):
+        low, high = (min(fall[end] for fall in falls) for end in ("low", "high"))
+        yield "toxicity_fall", Estimate(min(fall["fall"] for fall in falls), low, high, falls[0]["clusters"])
+        yield "toxicity_fall_p", Estimate(max(fall["p"] for fall in falls))
+    if "benchmark_drop" in comparison:
+        yield "benchmark_drop", Estimate.of(comparison["benchmark_drop"], "mean")
+        yield "task_drop_max", Estimate(max(drop["mean"] for drop in comparison["task_drop"].values()))
+
+
+def _assessment(assessment: Mapping[str, Any]) -> Named:
+    """Relearning is quoted of the first attack, and of the one that brought back most (`_worst`)."""
+    done = {name for name, summary in assessment.items() if isinstance(summary, dict) and "skipped" not in summary}
+    if "forced_start" in done:
+        worst = max(assessment["forced_start"]["starts"].values(), key=lambda found: found["rate"])
+        yield "forced_start", Estimate.of(worst).complement()
+    if "in_context" in done:
+        for k, found in assessment["in_context"]["demonstrations"].items():
+            yield f"in_context_k{k}", Estimate.of(found)
+    if "relearning" in done:
+        curves = list(assessment["relearning"]["steps"].values())
+        for step in curves[0]:
+            yield f"relearn_{step}", Estimate.of(curves[0][step])
+            worst = max((curve[step] for curve in curves), key=lambda found: found["rate"])
+            yield f"relearn_{step}_worst", Estimate.of(worst)
+        yield "relearn_area", Estimate(next(iter(assessment["relearning"]["area"].values())))
