@@ -42,14 +42,15 @@ class Stack:
 
     @property
     def prefect_page(self) -> str:
-        return f"http://{self._reached}:{self.prefect_port}"
+        return f"http://{self.reached}:{self.prefect_port}"
 
     @property
     def mlflow_page(self) -> str:
-        return f"http://{self._reached}:{self.mlflow_port}"
+        return f"http://{self.reached}:{self.mlflow_port}"
 
     @property
-    def _reached(self) -> str:
+    def reached(self) -> str:
+        """The host as clients on this machine name it."""
         return "127.0.0.1" if self.host == "0.0.0.0" else self.host
 
     @property
@@ -74,21 +75,31 @@ def up(stack: Stack, say: Callable[[str], None]) -> None:
         RuntimeError: a service does not come up; what was started meanwhile is ended by `down`.
     """
     (stack.root / "registry").mkdir(exist_ok=True)
-    for name, (port, command, environment) in _services(stack).items():
-        if (pid := _running(stack.root, name)) is not None:
-            say(f"{name} runs already (process {pid})")
-            continue
-        if port and processes.is_taken(stack.host if stack.host != "0.0.0.0" else "127.0.0.1", port):
-            raise InputError(f"port {port} belongs to another process; end it, or choose one with --{_option(name)}")
-        log = stack.root / "build" / "stack" / f"{name.replace(' ', '-')}.log"
-        process = processes.spawn(command, log, environment)
-        _remember(stack.root, name, process.pid)
-        _wait(stack, name, process, log)
-        say(f"{name} is up (process {process.pid}, log {log.relative_to(stack.root)})")
-        if name == "prefect server":
-            _prepare(stack)
+    servers = ("prefect server", "mlflow server")
+    started = {name: _start(stack, name, say) for name in servers}  # both make their databases at the same time
+    for name in servers:
+        _wait(stack, name, started[name], say)
+    _prepare(stack)
+    _wait(stack, "worker", _start(stack, "worker", say), say)
     for deployment in _deploy(stack):
         say(deployment)
+
+
+def _start(stack: Stack, name: str, say: Callable[[str], None]) -> subprocess.Popen[bytes] | None:
+    """None where it runs already."""
+    if (pid := _running(stack.root, name)) is not None:
+        say(f"{name} runs already (process {pid})")
+        return None
+    port, command, environment = _services(stack)[name]
+    if port and processes.is_taken(stack.reached, port):
+        raise InputError(f"port {port} belongs to another process; end it, or choose one with --{_option(name)}")
+    process = processes.spawn(command, _log(stack, name), environment)
+    _remember(stack.root, name, process.pid)
+    return process
+
+
+def _log(stack: Stack, name: str) -> Path:
+    return stack.root / "build" / "stack" / f"{name.replace(' ', '-')}.log"
 
 
 def _option(name: str) -> str:
@@ -119,11 +130,19 @@ def _services(stack: Stack) -> dict[str, tuple[int | None, list[str], Mapping[st
     }
 
 
-def _wait(stack: Stack, name: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(stack: Stack, name: str, process: subprocess.Popen[bytes] | None, say: Callable[[str], None]) -> None:
+    if process is None:
+        return
+    log = _log(stack, name)
     pages = {"prefect server": f"{stack.prefect_page}/api/health", "mlflow server": f"{stack.mlflow_page}/health"}
     if name in pages:
         processes.wait_until_answers(name, pages[name], process, log)
-        return
+    else:
+        _wait_for_worker(process, log)
+    say(f"{name} is up (process {process.pid}, log {log.relative_to(stack.root)})")
+
+
+def _wait_for_worker(process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + processes.PATIENCE
     while time.monotonic() < deadline:
         if process.poll() is not None:
