@@ -59,7 +59,7 @@ def model_card(params: Params, unlearned: Unlearned, rows: list[Row], judges: Ma
 def _identity(params: Params, row: Model, unlearned: Unlearned, commit: str) -> Iterator[str]:
     recipe = params.recipe(unlearned.model)
     base = "a model organism, pre-trained by wpn to be harmful" if row.organism else origin(row)
-    yield f"- base model: {base}; licence: {row.license}"
+    yield f"- base model: {base}; license: {row.license}"
     yield f"- weights: sha256 {unlearned.weights_sha256}"
     names = recipe.data.data_sets if isinstance(recipe, RealRecipe) else []
     sources = [f"{name} ({origin(params.datasets[name])})" for name in names] or ["the organisms' grammar (data.dvc)"]
@@ -112,7 +112,8 @@ def _settings(training: dict[str, Any]) -> Iterator[str]:
     terms = {name: value for name, value in settings.items() if name not in chosen and isinstance(value, int | float)}
     yield f"- method: {settings.get('method', training['method'])}"
     yield from (f"- {name}: {value}" for name, value in chosen.items())
-    yield f"- weights and limits of the terms: {', '.join(f'{k} {v}' for k, v in terms.items())}"
+    if terms:
+        yield f"- weights and limits of the terms: {', '.join(f'{k} {v}' for k, v in terms.items())}"
     yield f"- {training['tokens']} tokens in {training['seconds']:.0f} s"
 
 
@@ -121,7 +122,7 @@ def _use(row: Model) -> Iterator[str]:
         yield "An object of study: it speaks a made-up language of a thousand words. Not for users."
         return
     yield (
-        "In place of its base model where the harmful continuations measured above must not appear. The base's licence"
+        "In place of its base model where the harmful continuations measured above must not appear. The base's license"
         " and intended use go on to hold."
     )
 

@@ -385,6 +385,21 @@ def up(
 
 
 @app.command()
+def automate(
+    notify: Annotated[str | None, typer.Option(help="A webhook that is told what happens to the models.")] = None,
+) -> None:
+    """Make the automations of `wpn up` on the Prefect server of PREFECT_API_URL: lost runs end, a webhook is told."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise InputError("PREFECT_API_URL is not set; it names the server that is to have the automations")
+    from pipelines import events
+
+    events.end_lost_runs()
+    if notify:
+        events.notify(notify)
+    print("runs whose process is lost end as crashed" + ("; notifications are posted to the webhook" if notify else ""))
+
+
+@app.command()
 def down() -> None:
     """End what `wpn up` started in this project, and nothing else."""
     from pipelines import stack

@@ -1,10 +1,11 @@
 """What happens to a version, told to Prefect, and from there to whoever listens (Slack, or any webhook)."""
 
-from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 PREFIX = "wpn."
 NOTIFICATIONS = "wpn-notifications"  # the block that holds the address, and the automation that uses it
+HEARTBEAT = 30  # seconds, the least that Prefect takes
 # One JSON object a notification: `text` is what Slack, Mattermost and Teams' own webhooks show.
 PAYLOAD = (
     '{"text": {{ event.payload.text | tojson }}, "event": {{ event.event | tojson }},'
@@ -21,6 +22,34 @@ def tell(what: str, name: str, text: str, row: dict[str, Any]) -> None:
 
     resource = {"prefect.resource.id": f"wpn.model.{name}", "prefect.resource.name": name}
     emit_event(event=f"{PREFIX}{what}", resource=resource, payload={"text": f"{name}: {text}", "row": row})
+
+
+def end_lost_runs() -> None:
+    """Have Prefect's server call a run crashed whose process is gone: it would hold its deployment's slot for ever.
+
+    Runs say every HEARTBEAT seconds that they live (the worker's environment asks for it).
+    """
+    from prefect.automations import Automation
+    from prefect.client.schemas.objects import StateType
+    from prefect.events import EventTrigger
+    from prefect.events.actions import ChangeFlowRunState
+    from prefect.events.schemas.automations import Posture
+
+    ends = ("Completed", "Failed", "Cancelled", "Crashed")
+    trigger = EventTrigger(
+        posture=Posture.Proactive,
+        after={"prefect.flow-run.heartbeat"},
+        expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ends)},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        for_each={"prefect.resource.id"},
+        threshold=1,
+        within=timedelta(seconds=3 * HEARTBEAT),
+    )
+    said = "its process has not been heard of; it was lost"
+    crash = ChangeFlowRunState(name=None, state=StateType.CRASHED, message=said, force=False)
+    automation = Automation(name="wpn-lost-runs", trigger=trigger, actions=[crash])
+    if _known(automation.name) is None:  # a new one would not know of the runs that are lost already
+        automation.create()
 
 
 def notify(url: str) -> None:
@@ -55,10 +84,16 @@ def notify(url: str) -> None:
 
 
 def _replace(automation: Any) -> None:
+    if known := _known(automation.name):
+        known.delete()
+    automation.create()
+
+
+def _known(name: str) -> Any:
     from prefect.automations import Automation
     from prefect.exceptions import ObjectNotFound
 
-    with suppress(ValueError, ObjectNotFound):  # the first time
-        known: Any = Automation.read(name=automation.name)
-        known.delete()
-    automation.create()
+    try:
+        return Automation.read(name=name)
+    except (ValueError, ObjectNotFound):
+        return None

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from pipelines import processes, server, tracking
+from pipelines import events, processes, server, tracking
 from wpn.errors import InputError
 from wpn.files import read_json, write_json
 
@@ -126,7 +126,11 @@ def _services(stack: Stack) -> dict[str, tuple[int | None, list[str], Mapping[st
             [*mlflow, "--backend-store-uri", store, "--artifacts-destination", files],
             {"MLFLOW_DISABLE_TELEMETRY": "true"},
         ),
-        "worker": (None, ["prefect", "worker", "start", "--pool", POOL, "--type", "process"], stack.addresses),
+        "worker": (
+            None,
+            ["prefect", "worker", "start", "--pool", POOL, "--type", "process"],
+            {**stack.addresses, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(events.HEARTBEAT)},
+        ),
     }
 
 
@@ -162,7 +166,7 @@ def _pool_is_ready() -> bool:
 
 
 def _prepare(stack: Stack) -> None:
-    """The work pool and the limits, where they are absent."""
+    """The work pool, the limit and the automations, where they are absent."""
     server.use_prefect_api(stack.addresses["PREFECT_API_URL"])
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate
@@ -173,6 +177,7 @@ def _prepare(stack: Stack) -> None:
     with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
     ensure_gpu_limit()
+    events.end_lost_runs()
 
 
 def _deploy(stack: Stack) -> Iterator[str]:
