@@ -4,7 +4,6 @@ A version may be champion while a person approves it, the gate's decision lets i
 those that were measured. Tags alone are not believed: the decision is read again from the run's artifacts.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -214,9 +213,10 @@ def _promote_one(client: "MlflowClient", name: str, by: str, dry_run: bool) -> I
             yield {**row, "action": "would promote"}
             return
         why = version.tags.get("approval_reason") or "approved in the registry"
-        history.append(client, name, "promote", by, row["version"], why)
-        after = settle(client, name, by)
-        yield {**row, "action": "promoted" if after == row["version"] else "none", "new": True}
+        entry = history.append(client, name, "promote", by, row["version"], why)
+        settle(client, name, by)
+        ours = any(change.at == entry.at for change in history.changes(_state(client, name).log))
+        yield {**row, "action": "promoted", "new": True} if ours else {**row, "reason": "another promoter was faster"}
         return
     if row["version"] is None:
         yield {**row, "reason": "no approved version is newer than every champion so far"}
@@ -306,9 +306,10 @@ def _sentences(name: str, version: "ModelVersion", decision: dict[str, Any]) -> 
             yield f"  {words} by {by} at {tags.get(f'{what}_at')}: {tags.get(f'{what}_reason')}"
     if promoted := tags.get("promoted_at"):
         replaced = tags.get("replaced_version")
-        yield f"  promoted by {tags.get('promoted_by')} at {promoted}, in place of version {replaced}"
+        place = "" if replaced in (None, "none") else f", in place of version {replaced}"
+        yield f"  promoted by {tags.get('promoted_by')} at {promoted}{place}"
     if refused := tags.get(REFUSED):
         yield f"  not promoted: {refused}"
     if drift := tags.get("drift"):
-        found = json.loads(tags.get("drift_reasons") or "[]")
-        yield f"  re-assessed at {tags.get('drift_at')}: drift {drift}" + (f": {'; '.join(found)}" if found else "")
+        found = tags.get("drift_reasons")
+        yield f"  re-assessed at {tags.get('drift_at')}: drift {drift}" + (f": {found}" if found else "")

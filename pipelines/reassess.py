@@ -5,7 +5,6 @@ Run by the flow `reassess` in a process of its own, as
 python -m pipelines.reassess MODEL FOLDER SEED TARGET
 """
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -44,7 +43,7 @@ def reassess(client: "MlflowClient", root: Path, model: str, seed: int) -> dict[
     drift = "found" if reasons else "none"
     if metrics is not None:
         client.log_dict(str(version.run_id), metrics, f"reassessment/{registry.now().replace(':', '')}.json")
-    told = {"drift": drift, "drift_at": registry.now(), "drift_seed": str(seed), "drift_reasons": json.dumps(reasons)}
+    told = {"drift": drift, "drift_at": registry.now(), "drift_seed": str(seed), "drift_reasons": "; ".join(reasons)}
     for key, value in told.items():
         registry.write(client.set_model_version_tag, name, number, key, value[: registry.TAG_LIMIT])
     return {"model": name, "version": number, "drift": drift, "reasons": reasons}

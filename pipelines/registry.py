@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 PREFIX = "wpn-"
-TAG_LIMIT = 5000  # characters of a tag
+TAG_LIMIT = 5000  # characters of a tag or a description; PostgreSQL refuses more
 OPEN = ("passed", "overridden")  # what the tag `gate` must say of a version that is promoted
 PINNED = ("torch", "transformers", "accelerate")  # what loading a version needs, at the versions that made it
 
@@ -85,8 +85,16 @@ def _retag(
     for key, value in tags.items():
         if version.tags.get(key) != value:
             write(client.set_model_version_tag, version.name, version.version, key, value)
-    if version.description != registration.card:
-        client.update_model_version(version.name, version.version, registration.card)
+    if version.description != (description := _description(registration)):
+        client.update_model_version(version.name, version.version, description)
+
+
+def _description(registration: Registration) -> str:
+    """The card as far as MLflow's column goes."""
+    if len(registration.card) <= TAG_LIMIT:
+        return registration.card
+    rest = "\n\n(The whole card is card.md, an artifact of the run.)"
+    return registration.card[: TAG_LIMIT - len(rest)] + rest
 
 
 def _tags(root: Path, unlearned: Unlearned, registration: Registration) -> dict[str, str]:
@@ -158,7 +166,7 @@ def _create(
             client.create_registered_model(name)
     tags = {"approval": "pending", **_tags(root, unlearned, registration)}
     return client.create_model_version(
-        name, source, run_id=run_id, model_id=model_id, tags=tags, description=registration.card
+        name, source, run_id=run_id, model_id=model_id, tags=tags, description=_description(registration)
     )
 
 

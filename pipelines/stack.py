@@ -76,6 +76,8 @@ def up(stack: Stack, say: Callable[[str], None]) -> None:
     """
     (stack.root / "registry").mkdir(exist_ok=True)
     servers = ("prefect server", "mlflow server")
+    for name in servers:
+        _refuse_taken_port(stack, name)
     started = {name: _start(stack, name, say) for name in servers}  # both make their databases at the same time
     for name in servers:
         _wait(stack, name, started[name], say)
@@ -90,9 +92,7 @@ def _start(stack: Stack, name: str, say: Callable[[str], None]) -> subprocess.Po
     if (pid := _running(stack.root, name)) is not None:
         say(f"{name} runs already (process {pid})")
         return None
-    port, command, environment = _services(stack)[name]
-    if port and processes.is_taken(stack.reached, port):
-        raise InputError(f"port {port} belongs to another process; end it, or choose one with --{_option(name)}")
+    command, environment = _services(stack)[name]
     process = processes.spawn(command, _log(stack, name), environment)
     _remember(stack.root, name, process.pid)
     return process
@@ -102,12 +102,15 @@ def _log(stack: Stack, name: str) -> Path:
     return stack.root / "build" / "stack" / f"{name.replace(' ', '-')}.log"
 
 
-def _option(name: str) -> str:
-    return name.replace(" server", "-port")
+def _refuse_taken_port(stack: Stack, name: str) -> None:
+    port = {"prefect server": stack.prefect_port, "mlflow server": stack.mlflow_port}[name]
+    if _running(stack.root, name) is None and processes.is_taken(stack.reached, port):
+        option = name.replace(" server", "-port")
+        raise InputError(f"port {port} belongs to another process; end it, or choose one with --{option}")
 
 
-def _services(stack: Stack) -> dict[str, tuple[int | None, list[str], Mapping[str, str]]]:
-    """Name -> port, command, environment, in the order of starting."""
+def _services(stack: Stack) -> dict[str, tuple[list[str], Mapping[str, str]]]:
+    """Name -> command, environment."""
     registry = stack.root / "registry"
     prefect = {**server.server_environment(registry), "PREFECT_UI_API_URL": f"{stack.prefect_page}/api"}
     if stack.prefect_store:
@@ -117,17 +120,14 @@ def _services(stack: Stack) -> dict[str, tuple[int | None, list[str], Mapping[st
     mlflow = ["mlflow", "server", "--host", stack.host, "--port", str(stack.mlflow_port), "--workers", "1"]
     return {
         "prefect server": (
-            stack.prefect_port,
             ["prefect", "server", "start", "--host", stack.host, "--port", str(stack.prefect_port)],
             prefect,
         ),
         "mlflow server": (
-            stack.mlflow_port,
             [*mlflow, "--backend-store-uri", store, "--artifacts-destination", files],
             {"MLFLOW_DISABLE_TELEMETRY": "true"},
         ),
         "worker": (
-            None,
             ["prefect", "worker", "start", "--pool", POOL, "--type", "process"],
             {**stack.addresses, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(events.HEARTBEAT)},
         ),

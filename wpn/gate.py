@@ -48,7 +48,9 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """A sentence that says why the criterion is not met."""
+        """A sentence that says how the criterion came out."""
+        if self.passed and self.value is None:
+            return f"{self.name}: {self.note}"
         required = f"{WORDS[self.relation]} {self.limit:g} is required"
         found = "is missing or not a number" if self.value is None else f"is {self.value:.4f}"
         parts = [f"{self.name} {found}", required]

@@ -119,6 +119,11 @@ def test_the_same_weights_are_the_same_version_and_keep_a_persons_word(registere
     assert len(registered.client.search_model_versions(f"name = '{NAME}'")) == 1
 
 
+def test_a_long_card_is_cut_where_mlflow_would_fail(registered: Registered) -> None:
+    description = registered.register(card="x" * 6000).description
+    assert len(description) == 5000 and description.endswith("card.md, an artifact of the run.)")
+
+
 def test_what_the_gate_refused_is_a_version_with_its_reasons_and_no_candidate(registered: Registered) -> None:
     client, params = registered.client, load_params(registered.root / "params.yaml")
     made = enrol(client, registered.root, params, "gpt-neo", "wpn")

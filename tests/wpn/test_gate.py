@@ -6,7 +6,7 @@ import pytest
 
 from wpn.config import Criterion, Gate
 from wpn.estimates import Estimate
-from wpn.gate import decide, decide_against
+from wpn.gate import Verdict, decide, decide_against
 from wpn.statistics import rate
 
 CRITERIA = [
@@ -154,7 +154,9 @@ def test_what_is_held_against_the_champion_waits_for_the_registry():
 
 def test_without_a_champion_there_is_nothing_to_be_worse_than():
     found = decide_against(decide(GOOD, gate(*CRITERIA, AGAINST)).as_dict(), None, None)
-    assert found["passed"] and found["criteria"][-1]["note"] == "there is no champion yet"
+    assert found["passed"] and Verdict(**found["criteria"][-1]).reason == (
+        "lower 95 % bound of the change of harmless_unseen against the champion: there is no champion yet"
+    )
 
 
 def test_a_refusal_for_another_reason_stays_whatever_the_champion():
