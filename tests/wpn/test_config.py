@@ -35,7 +35,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
         ("seed: 0", "seed: zero", "seed = 'zero': input should be a valid integer; correct the value"),
         ("seed: 0", "seed: -1", "seed = -1: input should be greater than or equal to 0; correct the value"),
         ("split: test", "split: tset", "recipes.organism.evaluate.split = 'tset': input should be 'dev' or 'test'"),
-        ("at_least: 0.958", "at_least: .nan", "recipes.organism.gate.criteria.0.at_least = nan: input should be a finite"),
+        ("at_least: 0.958", "at_least: .nan", "recipes.organism.gate.criteria.0.at_least = nan: input should be"),
         ("seed: 0  ", "#", "the key seed is missing; add it"),
         ("methods: [wpn, sft]", "methods: [wpm]", "pipeline names the unknown method 'wpm'; known: wpn, sft"),
         ("models: [opt, gpt-neo]", "models: [bloom]", "pipeline names the unknown model 'bloom'; known: opt, "),
