@@ -109,7 +109,7 @@ def _gate(decision: dict[str, Any]) -> Iterator[str]:
 def _settings(training: dict[str, Any]) -> Iterator[str]:
     settings = training["settings"]
     chosen = {name: settings[name] for name in SETTINGS if name in settings}
-    terms = {name: value for name, value in settings.items() if name not in chosen and isinstance(value, int | float)}
+    terms = {k: v for k, v in settings.items() if k not in chosen and isinstance(v, float)}
     yield f"- method: {settings.get('method', training['method'])}"
     yield from (f"- {name}: {value}" for name, value in chosen.items())
     if terms:

@@ -177,7 +177,8 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
         "parameters": model.num_parameters(),
         "weights_sha256": weights_sha256(folder / "model"),
         "data_sha256": data_sha256(model_name),
-        "settings": {**loop.model_dump(), **method.model_dump()},
+        # a method's row may have a learning rate of its own, else the loop's holds
+        "settings": {**loop.model_dump(), **{k: v for k, v in method.model_dump().items() if v is not None}},
     }
     write_json(folder / "training.json", training)
     checkpoints.clear()

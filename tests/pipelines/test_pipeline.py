@@ -101,6 +101,7 @@ def test_metrics_carry_the_hashes_of_what_they_speak_of(project):
     decision = read_json(project / "build" / "gate" / "opt" / "wpn.json")
     assert training["weights_sha256"] == metrics["weights_sha256"] == decision["weights_sha256"] == weights
     assert training["data_sha256"] == metrics["data_sha256"] == decision["data_sha256"]
+    assert training["settings"]["learning_rate"] == 0.002, "the loop's, where the method's row has none"
     assert (project / "build" / "prepared" / "opt" / "provocations.jsonl").exists()
 
 
