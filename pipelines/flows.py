@@ -228,7 +228,7 @@ def _publish(root: Path, pairs: list[tuple[str, str]]) -> None:
     create_markdown_artifact("\n".join(f"- {line}" for line in report.verdicts(root, pairs)), key="verdicts")
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="promote", cache_policy=NO_CACHE)
 def move_champions(root: Path, by: str, dry_run: bool) -> list[dict[str, Any]]:
     """Promote, refuse, withdraw; each is told once, by an event."""
     rows = promotion.promote(tracking.connect(root), by=by, dry_run=dry_run)
