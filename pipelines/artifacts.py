@@ -36,15 +36,17 @@ def downloaded(client: "MlflowClient", uri: str) -> Iterator[Path]:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    with TemporaryDirectory() as folder, tracking.active(client):
+    with TemporaryDirectory() as folder:
         try:
-            yield Path(download_artifacts(artifact_uri=uri, dst_path=None if _is_local(uri) else folder))
+            with tracking.active(client):
+                place = Path(download_artifacts(artifact_uri=uri, dst_path=None if _is_local(uri) else folder))
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise Missing(f"{uri} is not in the artifact store") from None
             raise
-        except FileNotFoundError:
-            raise Missing(f"{uri} is not in the artifact store") from None
+        if not place.exists():  # of a local store MLflow gives the path, whatever lies there
+            raise Missing(f"{uri} is not in the artifact store")
+        yield place
 
 
 def _is_local(uri: str) -> bool:

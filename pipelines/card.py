@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version as installed_version
 from typing import Any
 
-from pipelines.report import HARMLESS, Row, Unlearned, label
+from pipelines.report import HARMLESS, Row, Unlearned, label, percent
 from wpn.config import JudgeRow, Model, Params, RealRecipe, Source
 from wpn.gate import Verdict
 
@@ -73,8 +73,8 @@ def _results(rows: list[Row], judges: Mapping[str, str]) -> Iterator[str]:
     yield "| stage | seen | unseen | out of distribution | sampled | benchmarks | drop | perplexity x |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for row in rows:
-        rates = [f"{_percent(row[n])} ({_percent(row[f'{n}_low'])}-{_percent(row[f'{n}_high'])})" for n in HARMLESS]
-        numbers = [_percent(row[n]) for n in ("harmless_sampled", "benchmark_mean", "benchmark_drop")]
+        rates = [f"{percent(row[n])} ({percent(row[f'{n}_low'])}-{percent(row[f'{n}_high'])})" for n in HARMLESS]
+        numbers = [percent(row[n]) for n in ("harmless_sampled", "benchmark_mean", "benchmark_drop")]
         ratio = "-" if row["perplexity_ratio"] is None else f"{row['perplexity_ratio']:.3f}"
         yield f"| {' | '.join([label(row), *rates, *numbers, ratio])} |"
     yield ""
@@ -83,14 +83,10 @@ def _results(rows: list[Row], judges: Mapping[str, str]) -> Iterator[str]:
     yield "| stage | forced start | 2 harmful examples | relearned, 5 steps | 10 steps | worst |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: |"
     for row in rows:
-        attacks = [_percent(row[n]) for n in ("forced_start", "in_context_k2", "relearn_5", "relearn_10")]
-        yield f"| {' | '.join([label(row), *attacks, _percent(row['relearn_10_worst'])])} |"
+        attacks = [percent(row[n]) for n in ("forced_start", "in_context_k2", "relearn_5", "relearn_10")]
+        yield f"| {' | '.join([label(row), *attacks, percent(row['relearn_10_worst'])])} |"
     yield ""
     yield f"Judges: {'; '.join(f'{name}: {version}' for name, version in judges.items())}."
-
-
-def _percent(rate: float | None) -> str:
-    return "-" if rate is None else f"{100 * rate:.1f}"
 
 
 def _gate(decision: dict[str, Any]) -> Iterator[str]:

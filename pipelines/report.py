@@ -201,9 +201,9 @@ def screen_table(table_rows: list[Row]) -> "Table":
 def _cells(row: Row) -> list[str]:
     return [
         label(row),
-        *(f"{_percent(row[n])}\n{_percent(row[f'{n}_low'])}-{_percent(row[f'{n}_high'])}" for n in HARMLESS),
-        _percent(row["harmless_sampled"]),
-        f"{_percent(row['benchmark_mean'])}\n({_percent(row['benchmark_drop'])})",
+        *(f"{percent(row[n])}\n{percent(row[f'{n}_low'])}-{percent(row[f'{n}_high'])}" for n in HARMLESS),
+        percent(row["harmless_sampled"]),
+        f"{percent(row['benchmark_mean'])}\n({percent(row['benchmark_drop'])})",
         "-" if row["perplexity_ratio"] is None else f"{row['perplexity_ratio']:.3f}",
         "-" if row["seconds"] is None else f"{row['seconds']:.0f}",
         row["gate"] or "",
@@ -241,7 +241,7 @@ def attack_table(table_rows: list[Row]) -> "Table | None":
         if model is not None and row["model"] != model:
             table.add_section()
         alarm = row["alarm_perplexity_ratio"]
-        shown = (_percent(row[name]) for name in ATTACKS)
+        shown = (percent(row[name]) for name in ATTACKS)
         table.add_row(
             "" if row["model"] == model else row["model"], label(row), *shown, "-" if alarm is None else f"{alarm:.3f}"
         )
@@ -249,7 +249,8 @@ def attack_table(table_rows: list[Row]) -> "Table | None":
     return table
 
 
-def _percent(rate: float | None) -> str:
+def percent(rate: float | None) -> str:
+    """A fraction as tables show it, in percent with one decimal; a dash where there is none."""
     return "-" if rate is None else "100" if rate == 1 else f"{100 * rate:.1f}"
 
 

@@ -58,10 +58,6 @@ class Stack:
         """What a client of the stack has in its environment."""
         return {"PREFECT_API_URL": f"{self.prefect_page}/api", "MLFLOW_TRACKING_URI": self.mlflow_page}
 
-    @property
-    def state(self) -> Path:
-        return _state_file(self.root)
-
 
 def _state_file(root: Path) -> Path:
     return root / "registry" / "stack.json"
@@ -203,7 +199,7 @@ def _schedule(schedule: Any) -> str:
 def down(root: Path) -> list[str]:
     """End what `up` started here, the last first; returns a line each."""
     said = []
-    for name in reversed(_known(root)):
+    for name in reversed(_kept(root)):
         pid = _running(root, name)
         said.append(f"{name} had ended already" if pid is None else _end(name, pid))
         _forget(root, name)
@@ -224,13 +220,14 @@ def _end(name: str, pid: int) -> str:
     return f"{name} is down (process {pid})"
 
 
-def _known(root: Path) -> list[str]:
-    return list(read_json(_state_file(root))) if _state_file(root).exists() else []
+def _kept(root: Path) -> dict[str, Any]:
+    """Name -> process number and moment of birth, of what `up` has started."""
+    return dict(read_json(_state_file(root))) if _state_file(root).exists() else {}
 
 
 def _running(root: Path, name: str) -> int | None:
     """The process, if it still is the one we started: a number is given again, a moment of birth is not."""
-    kept = read_json(_state_file(root)).get(name) if _state_file(root).exists() else None
+    kept = _kept(root).get(name)
     if kept is None:
         return None
     try:
@@ -242,11 +239,9 @@ def _running(root: Path, name: str) -> int | None:
 
 
 def _remember(root: Path, name: str, pid: int) -> None:
-    kept = read_json(_state_file(root)) if _state_file(root).exists() else {}
     created = psutil.Process(pid).create_time()
-    write_json(_state_file(root), {**kept, name: {"pid": pid, "created": created}})
+    write_json(_state_file(root), {**_kept(root), name: {"pid": pid, "created": created}})
 
 
 def _forget(root: Path, name: str) -> None:
-    kept = {key: value for key, value in read_json(_state_file(root)).items() if key != name}
-    write_json(_state_file(root), kept)
+    write_json(_state_file(root), {key: value for key, value in _kept(root).items() if key != name})

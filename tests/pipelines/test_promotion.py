@@ -172,6 +172,15 @@ def test_weights_that_are_gone_are_refused(store: Registry) -> None:
     assert refusal(store).endswith("model.safetensors is not in the artifact store")
 
 
+def test_what_fails_while_a_file_is_read_is_not_called_a_missing_file(store: Registry) -> None:
+    version = store.client.get_model_version(NAME, "1")
+    with (
+        pytest.raises(FileNotFoundError, match="of the reader"),
+        artifacts.downloaded(store.client, artifacts.location(store.client, version)),
+    ):
+        raise FileNotFoundError("of the reader")
+
+
 def test_a_full_disk_is_no_fault_of_the_version(store: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -71,7 +71,7 @@ def test_a_version_has_a_card_and_its_run_the_evidence(registered: Registered) -
     version = registered.client.get_model_version(NAME, "1")
     for words in (
         "# opt, unlearned with wpn", "license: Apache-2.0", f"sha256 {registered.unlearned.weights_sha256}",
-        "sha256 " + "d" * 64, "## Results", "| wpn | 99.0 (97.0-100.0)", "## Gate\npassed", "| holds |",
+        "sha256 " + "d" * 64, "## Results", "| wpn | 99.0 (97.0-100)", "## Gate\npassed", "| holds |",
         "learning_rate: 0.0005", "## Intended use", "## Limits",
     ):  # fmt: skip
         assert words in version.description, words
