@@ -124,7 +124,16 @@ def stored_weights_sha256(client: "MlflowClient", version: "ModelVersion") -> st
     Raises:
         Missing: they are gone.
     """
-    with downloaded(client, f"{location(client, version)}/model/{WEIGHTS}") as file:
+    return weights_sha256_at(client, location(client, version))
+
+
+def weights_sha256_at(client: "MlflowClient", place: str) -> str:
+    """Hash of the weights of a stored model, by the store's own address.
+
+    Raises:
+        Missing: they are not there.
+    """
+    with downloaded(client, f"{place}/model/{WEIGHTS}") as file:
         return sha256_of(file)
 
 

@@ -70,8 +70,11 @@ def main() -> None:
         print(f"wpn: {error}", file=sys.stderr)
         sys.exit(2)
     except _failures() as error:
-        print(f"wpn: {error}", file=sys.stderr)
-        sys.exit(1)
+        from pipelines.credentials import refusal
+
+        said = refusal(error)
+        print(f"wpn: {said or error}", file=sys.stderr)
+        sys.exit(2 if said else 1)
 
 
 def _failures() -> tuple[type[Exception], ...]:
@@ -354,18 +357,32 @@ def reproduce(
 
 @app.command()
 def up(
-    host: Annotated[str, typer.Option(help="That the servers listen on.")] = "127.0.0.1",
     prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
     prefect_store: Annotated[
-        str | None, typer.Option(help="postgresql+asyncpg://...; else sqlite in registry/.", envvar="WPN_PREFECT_STORE")
+        str | None,
+        typer.Option(
+            help="postgresql+asyncpg://...; else sqlite in registry/.", envvar="PREFECT_SERVER_DATABASE_CONNECTION_URL"
+        ),
     ] = None,
     mlflow_store: Annotated[
-        str | None, typer.Option(help="postgresql://...; else sqlite in registry/.", envvar="WPN_MLFLOW_STORE")
+        str | None,
+        typer.Option(help="postgresql+psycopg2://...; else sqlite in registry/.", envvar="MLFLOW_BACKEND_STORE_URI"),
     ] = None,
     artifacts: Annotated[
-        str | None, typer.Option(help="Of MLflow, as in s3://BUCKET; else registry/artifacts.")
+        str | None,
+        typer.Option(
+            help="Of MLflow, as in s3://BUCKET; else registry/artifacts.", envvar="MLFLOW_ARTIFACTS_DESTINATION"
+        ),
     ] = None,
+    auth: Annotated[
+        bool,
+        typer.Option(
+            "--auth",
+            help="Ask who one is; MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD and PREFECT_API_AUTH_STRING are"
+            " the admin's.",
+        ),
+    ] = False,
     notify: Annotated[str | None, typer.Option(help="A webhook that is told what happens to the models.")] = None,
 ) -> None:
     """Start Prefect's and MLflow's servers and a worker on this machine, with all deployments."""
@@ -373,7 +390,7 @@ def up(
 
     root = find_root()
     os.chdir(root)
-    wanted = stack.Stack(root, host, prefect_port, mlflow_port, prefect_store, mlflow_store, artifacts)
+    wanted = stack.Stack(root, prefect_port, mlflow_port, prefect_store, mlflow_store, artifacts, auth)
     stack.up(wanted, print)
     if notify:
         from pipelines import events

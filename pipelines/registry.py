@@ -15,7 +15,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipelines import tracking
+from pipelines import artifacts, tracking
 from pipelines.artifacts import WEIGHTS
 from pipelines.report import Unlearned
 from wpn.errors import InputError
@@ -156,8 +156,11 @@ def _create(
             f" run `wpn run --model {unlearned.model} --method {unlearned.method}`"
         )
     name = registered_name(unlearned.model)
-    with tracking.active(client), _local_only():
-        source, model_id = _log_model(name, folder, run_id, registration)
+    if stored := _stored(client, name, run_id, unlearned.weights_sha256):
+        source, model_id = stored
+    else:
+        with tracking.active(client), _local_only():
+            source, model_id = _log_model(name, folder, run_id, registration)
     from mlflow.exceptions import MlflowException
 
     tracking.finish(client, run_id, unlearned)  # logging a model has opened the run again
@@ -168,6 +171,18 @@ def _create(
     return client.create_model_version(
         name, source, run_id=run_id, model_id=model_id, tags=tags, description=_description(registration)
     )
+
+
+def _stored(client: "MlflowClient", name: str, run_id: str, weights_sha256: str) -> tuple[str, str] | None:
+    """What a registration has stored that died before there was a version: large weights are not stored twice."""
+    experiment = client.get_run(run_id).info.experiment_id
+    for model in client.search_logged_models([experiment], f"name = '{name}' AND source_run_id = '{run_id}'"):
+        if model.status != "READY":  # broken off in the middle
+            continue
+        with suppress(artifacts.Missing):
+            if artifacts.weights_sha256_at(client, model.artifact_location) == weights_sha256:
+                return model.model_uri, model.model_id
+    return None
 
 
 def _log_model(name: str, folder: Path, run_id: str, registration: Registration) -> tuple[str, str]:

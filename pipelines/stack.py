@@ -1,6 +1,8 @@
 """`wpn up` and `wpn down`: a Prefect server, an MLflow server and a worker on this machine, and only ours ended."""
 
+import importlib.util
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -15,10 +17,12 @@ import psutil
 
 from pipelines import events, processes, server, tracking
 from wpn.errors import InputError
-from wpn.files import read_json, write_json
+from wpn.files import read_json, write_json, write_text
 
 POOL = "gpu"
+HOST = "127.0.0.1"  # a team's servers are started one by one (docs/operations.md)
 GRACE = 20.0  # seconds between asking a process to end and killing it
+ADMIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "PREFECT_API_AUTH_STRING")
 
 
 @dataclass(frozen=True)
@@ -26,32 +30,27 @@ class Stack:
     """What is to be started.
 
     Attributes:
-        host: that the servers listen on.
-        prefect_port, mlflow_port: theirs.
+        prefect_port, mlflow_port: of the servers.
         prefect_store, mlflow_store: databases; None is sqlite in registry/.
         artifacts: where MLflow keeps files; None is registry/artifacts.
+        auth: whether both servers ask who one is; the environment's ADMIN is who may do everything.
     """
 
     root: Path
-    host: str = "127.0.0.1"
     prefect_port: int = 4200
     mlflow_port: int = 5000
     prefect_store: str | None = None
     mlflow_store: str | None = None
     artifacts: str | None = None
+    auth: bool = False
 
     @property
     def prefect_page(self) -> str:
-        return f"http://{self.reached}:{self.prefect_port}"
+        return f"http://{HOST}:{self.prefect_port}"
 
     @property
     def mlflow_page(self) -> str:
-        return f"http://{self.reached}:{self.mlflow_port}"
-
-    @property
-    def reached(self) -> str:
-        """The host as clients on this machine name it."""
-        return "127.0.0.1" if self.host == "0.0.0.0" else self.host
+        return f"http://{HOST}:{self.mlflow_port}"
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -67,9 +66,11 @@ def up(stack: Stack, say: Callable[[str], None]) -> None:
     """Start what does not run yet, make pool, limit and deployments, and wait until everything is healthy.
 
     Raises:
-        InputError: a port belongs to somebody else.
+        InputError: a port belongs to somebody else; `auth` lacks the admin's names or a package.
         RuntimeError: a service does not come up; what was started meanwhile is ended by `down`.
     """
+    if stack.auth:
+        _refuse_nobody()
     (stack.root / "registry").mkdir(exist_ok=True)
     servers = ("prefect server", "mlflow server")
     for name in servers:
@@ -100,33 +101,66 @@ def _log(stack: Stack, name: str) -> Path:
 
 def _refuse_taken_port(stack: Stack, name: str) -> None:
     port = {"prefect server": stack.prefect_port, "mlflow server": stack.mlflow_port}[name]
-    if _running(stack.root, name) is None and processes.is_taken(stack.reached, port):
+    if _running(stack.root, name) is None and processes.is_taken(HOST, port):
         option = name.replace(" server", "-port")
         raise InputError(f"port {port} belongs to another process; end it, or choose one with --{option}")
 
 
+def _refuse_nobody() -> None:
+    if absent := [name for name in ADMIN if not os.environ.get(name)]:
+        raise InputError(f"{', '.join(absent)} not set; with --auth they name who may do everything")
+    if importlib.util.find_spec("flask_wtf") is None:
+        raise InputError("MLflow's users need a package more; run `pip install -c constraints.txt -e '.[auth]'`")
+
+
 def _services(stack: Stack) -> dict[str, tuple[list[str], Mapping[str, str]]]:
-    """Name -> command, environment."""
+    """Name -> command, environment; what may hold a password is in no command line."""
     registry = stack.root / "registry"
     prefect = {**server.server_environment(registry), "PREFECT_UI_API_URL": f"{stack.prefect_page}/api"}
     if stack.prefect_store:
         prefect["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = stack.prefect_store
-    store = stack.mlflow_store or tracking.default_uri(stack.root)
-    files = stack.artifacts or str(registry / "artifacts")
-    mlflow = ["mlflow", "server", "--host", stack.host, "--port", str(stack.mlflow_port), "--workers", "1"]
+    mlflow = {
+        "MLFLOW_BACKEND_STORE_URI": stack.mlflow_store or tracking.default_uri(stack.root),
+        "MLFLOW_ARTIFACTS_DESTINATION": stack.artifacts or str(registry / "artifacts"),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    application: list[str] = []
+    if stack.auth:
+        prefect["PREFECT_SERVER_API_AUTH_STRING"] = os.environ["PREFECT_API_AUTH_STRING"]
+        mlflow |= _users(registry)
+        application = ["--app-name", "basic-auth"]
     return {
         "prefect server": (
-            ["prefect", "server", "start", "--host", stack.host, "--port", str(stack.prefect_port)],
+            ["prefect", "server", "start", "--host", HOST, "--port", str(stack.prefect_port)],
             prefect,
         ),
         "mlflow server": (
-            [*mlflow, "--backend-store-uri", store, "--artifacts-destination", files],
-            {"MLFLOW_DISABLE_TELEMETRY": "true"},
+            ["mlflow", "server", "--host", HOST, "--port", str(stack.mlflow_port), "--workers", "1", *application],
+            mlflow,
         ),
         "worker": (
             ["prefect", "worker", "start", "--pool", POOL, "--type", "process"],
             {**stack.addresses, "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(events.HEARTBEAT)},
         ),
+    }
+
+
+def _users(registry: Path) -> dict[str, str]:
+    """MLflow's own database of users beside the other one; its first start makes the admin."""
+    place = str(registry / "users.db").replace("%", "%%")  # as configparser reads it
+    settings = {
+        "default_permission": "READ",
+        "database_uri": f"sqlite:///{place}",
+        # a password takes half a second of hashing; with one server process its cache is never behind
+        "auth_cache_ttl_seconds": "300",
+    }
+    lines = "".join(f"{key} = {value}\n" for key, value in settings.items())
+    write_text(registry / "users.ini", f"[mlflow]\n{lines}")
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(registry / "users.ini"),
+        "MLFLOW_AUTH_ADMIN_USERNAME": os.environ["MLFLOW_TRACKING_USERNAME"],
+        "MLFLOW_AUTH_ADMIN_PASSWORD": os.environ["MLFLOW_TRACKING_PASSWORD"],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(),
     }
 
 

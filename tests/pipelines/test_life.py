@@ -1,6 +1,7 @@
 """The life of a model version on a team's servers: `wpn up`, nightly, approval over REST, promotion on schedule,
 rollback, history, `wpn down`. The stages are the toy project's; servers, worker and deployments are real."""
 
+import base64
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from tests.pipelines import postgres
 from tests.pipelines.toy import PROMPT, REPOSITORY, make_checkpoint, run
 
 NAME = "wpn-opt"
+USERS = {"admin": "a password of admin", "ana": "a password of ana's", "ben": "a password of ben's"}
 Answer = TypeVar("Answer")
 
 
@@ -48,6 +50,7 @@ class Team:
         self.root = root
         self.mlflow_port, self.prefect_port = free_port(), free_port()
         self.environment = environment
+        self.auth = False
         self.listener = ThreadingHTTPServer(("127.0.0.1", 0), type("Kept", (Listener,), {"posted": []}))
         threading.Thread(target=self.listener.serve_forever, daemon=True).start()
 
@@ -69,16 +72,21 @@ class Team:
         )  # fmt: skip
 
     def up(self, *options: str) -> str:
+        if "--auth" in options:
+            self.auth = True
+            self.environment |= {**as_user("admin"), "PREFECT_API_AUTH_STRING": "team:a password of all"}
         ports = ["--prefect-port", str(self.prefect_port), "--mlflow-port", str(self.mlflow_port)]
         done = self.wpn("up", *ports, "--notify", f"http://127.0.0.1:{self.listener.server_port}/hook", *options)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def prefect(self, path: str, body: Any = None, status: int = 200) -> Any:
-        return ask(f"{self.addresses['PREFECT_API_URL']}/{path}", body, status)
+        credentials = self.environment.get("PREFECT_API_AUTH_STRING", "")
+        return ask(f"{self.addresses['PREFECT_API_URL']}/{path}", body, status, credentials)
 
-    def mlflow(self, path: str, body: Any = None) -> Any:
-        return ask(f"{self.addresses['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/{path}", body)
+    def mlflow(self, path: str, body: Any = None, user: str = "admin", status: int = 200, version: str = "2.0") -> Any:
+        credentials = f"{user}:{USERS[user]}" if self.auth else ""
+        return ask(f"{self.addresses['MLFLOW_TRACKING_URI']}/api/{version}/mlflow/{path}", body, status, credentials)
 
     def deployment(self, name: str) -> str:
         return str(self.prefect(f"deployments/name/{name}")["id"])
@@ -110,10 +118,10 @@ class Team:
         schedule = {"interval": seconds, "anchor_date": datetime.now(UTC).isoformat()}
         self.prefect(f"deployments/{self.deployment(name)}/schedules", [{"schedule": schedule, "active": True}], 201)
 
-    def approve(self, version: str) -> None:
+    def approve(self, version: str, user: str = "ana", status: int = 200) -> None:
         """As a script of the reviewer's would: MLflow's REST API."""
         body = {"name": NAME, "version": version, "key": "approval", "value": "approved"}
-        self.mlflow("model-versions/set-tag", body)
+        self.mlflow("model-versions/set-tag", body, user, status)
 
     def champion(self) -> str | None:
         found = self.mlflow(f"registered-models/get?name={NAME}")["registered_model"]
@@ -133,9 +141,17 @@ class Team:
         return "\n".join(f"{file.name}:\n{file.read_text()[-3000:]}" for file in files)
 
 
-def ask(url: str, body: Any = None, status: int = 200) -> Any:
+def as_user(name: str) -> dict[str, str]:
+    """The environment of somebody who talks to MLflow."""
+    return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": USERS[name]}
+
+
+def ask(url: str, body: Any = None, status: int = 200, credentials: str = "") -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json"}
+    if credentials:
+        headers["Authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
+    request = urllib.request.Request(url, data, headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status in (status, 200, 201), answer.status
@@ -173,7 +189,7 @@ STORES = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.s
 @pytest.mark.parametrize("store", STORES)
 def test_a_version_lives_from_nightly_to_rollback(team: Team, store: str) -> None:
     if store == "sqlite":
-        live(team)
+        live(team, "--auth")
         return
     with postgres.server() as place:
         live(
@@ -183,9 +199,9 @@ def test_a_version_lives_from_nightly_to_rollback(team: Team, store: str) -> Non
         )  # fmt: skip
 
 
-def live(team: Team, *stores: str) -> None:
+def live(team: Team, *options: str) -> None:
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], cwd=team.root)
-    said = team.up(*stores)
+    said = team.up(*options)
     assert f"MLflow:  http://127.0.0.1:{team.mlflow_port}" in said
     assert "deployment unlearn/nightly: 0 2 * * *" in said and "deployment promote/promote: every 0:05:00" in said
     assert "deployment reassess/weekly: 0 6 * * 0" in said
@@ -200,6 +216,8 @@ def live(team: Team, *stores: str) -> None:
 
     # approved over REST, promoted by the schedule, loaded by another process
     team.on_schedule("promote/promote", 10)
+    if team.auth:
+        give_ana_the_say(team)
     team.approve("1")
     team.wait_for(lambda: team.champion() == "1")
     assert loaded_answer(team).startswith(PROMPT)
@@ -237,6 +255,33 @@ def live(team: Team, *stores: str) -> None:
     assert left == {bystander.pid}, "the bystander is not ours"
     bystander.kill()
     assert team.wpn("down").stdout == "Nothing was started by `wpn up`.\n"
+
+
+def give_ana_the_say(team: Team) -> None:
+    """Strangers see nothing; users read; who may edit the registered model approves."""
+    for path in (f"{team.addresses['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/registered-models/search",
+                 f"{team.addresses['PREFECT_API_URL']}/admin/version"):  # fmt: skip
+        ask(path, status=401)
+    stranger = {**team.addresses, "MLFLOW_TRACKING_PASSWORD": "guessed"}
+    for words in (["history", NAME], ["promote"]):
+        done = team.wpn(*words, **stranger)
+        assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+        assert "set or correct MLFLOW_TRACKING_USERNAME" in done.stderr
+    nobody = {**team.addresses, "PREFECT_API_AUTH_STRING": "guessed:too"}
+    assert "set or correct PREFECT_API_AUTH_STRING" in team.wpn("automate", **nobody).stderr
+
+    for user in ("ana", "ben"):
+        team.mlflow("users/create", {"username": user, "password": USERS[user]})
+    edit = {"username": "ana", "resource_type": "registered_model", "resource_id": NAME, "permission": "EDIT"}
+    team.mlflow("users/permissions/grant", edit, version="3.0")
+    team.approve("1", user="ben", status=403)
+    reader = {**team.addresses, **as_user("ben")}
+    assert "gate passed, approval pending" in team.wpn("explain", NAME, "1", **reader).stdout
+    refused = team.wpn("approve", NAME, "1", "--by", "ben", "--reason", "I may not", **reader)
+    assert (refused.returncode, refused.stderr) == (
+        2, "wpn: MLflow does not let ben do this; ask its admin for the permission EDIT on the registered model\n"
+    )  # fmt: skip
+    assert version_tags(team, "1")["approval"] == "pending"
 
 
 def belongs_to(process: psutil.Process, root: Path) -> bool:

@@ -24,7 +24,7 @@ def write_rows(file: Path, rows: list[dict]) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
     if file.suffix == ".gz":
-        file.write_bytes(gzip.compress(lines))
+        file.write_bytes(gzip.compress(lines, mtime=0))
     elif file.suffix == ".json":
         file.write_text(json.dumps(rows))
     elif file.suffix == ".parquet":
@@ -227,7 +227,7 @@ def test_one_problem_is_one_sentence_and_a_flood_is_cut_at_twenty(tmp_path):
         ("a.jsonl", b"[1", "hh-rlhf", "a.jsonl: not JSON"),
         ("a.jsonl", b"3", "hh-rlhf", "a.jsonl, row 1: not an object with fields"),
         ("a.jsonl.gz", b"plain", "hh-rlhf", "a.jsonl.gz is not a whole gzip file"),
-        ("a.jsonl.gz", gzip.compress(b"x" * 99)[:-9], "hh-rlhf", "a.jsonl.gz is not a whole gzip file"),
+        ("a.jsonl.gz", gzip.compress(b"x" * 99, mtime=0)[:-9], "hh-rlhf", "a.jsonl.gz is not a whole gzip file"),
         ("a.parquet", b"PAR0", "beavertails", "a.parquet is not a parquet file"),
         ("a.csv", b"objective\n\xff", "pyrit", "a.csv is not a csv in UTF-8"),
         ("a.csv", b"objective\nx\n", "pyrit", "a.csv, row 1: no objective, assistant_response, harm_category or"),
