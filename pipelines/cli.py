@@ -297,9 +297,9 @@ def history(
 @app.command()
 def explain(name: Name, version: Version) -> None:
     """Say why a version passed the gate or not, criterion by criterion, and what was decided on it since."""
-    from pipelines import promotion
+    from pipelines.explain import explain as lines
 
-    _print_lines(promotion.explain(_registry(), name, version))
+    _print_lines(lines(_registry(), name, version))
 
 
 def _registry() -> "MlflowClient":

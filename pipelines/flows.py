@@ -127,8 +127,8 @@ def unlearn(
     """Unlearn, measure, gate and register the chosen models and methods (default: all of params.yaml).
 
     Args:
-        models: rows of pipeline.models.
-        methods: rows of pipeline.methods.
+        models: rows of pipeline.models; None is all of them.
+        methods: rows of pipeline.methods; None is all of them.
         workers: stages at a time (default: the fewest of the chosen models' recipes); where there is a GPU, the stages
             that use it also wait for a slot of the `gpu` limit.
     Returns:

@@ -64,32 +64,36 @@ def changes(client: "MlflowClient", name: str) -> list[Change]:
     return history.changes(_state(client, name).log)
 
 
-def settle(client: "MlflowClient", name: str, by: str) -> str | None:
-    """Make aliases and tags say what the history says, and the history what must be; returns the champion.
+def settle(client: "MlflowClient", name: str, by: str) -> tuple[str | None, list[Entry]]:
+    """Make aliases and tags say what the history says, and the history what must be.
 
     Ends what a crashed promoter began, notes what was moved by hand, and withdraws a champion that is approved no
     more. Running it twice, or beside another one, changes nothing further.
 
+    Returns:
+        The champion, and the entries that this call had to write.
     Raises:
         RuntimeError: others kept writing.
     """
+    written: list[Entry] = []
     for _ in range(ROUNDS):
         state = _state(client, name)
         deleted = state.wanted is not None and _existing(client, name, state.wanted) is None  # and its alias with it
         if state.moved_by_hand and not deleted:
             time.sleep(LOOKS_APART)
             if _state(client, name) == state:
-                history.append(client, name, "by hand", "unknown", state.champion, "the alias was moved outside wpn")
+                moved = "the alias was moved outside wpn"
+                written.append(history.append(client, name, "by hand", "unknown", state.champion, moved))
             continue
         if state.last is None:
-            return None
+            return None, written
         if fault := _lost(client, name, state.last):
             to = _fallback(client, name, state)
-            history.append(client, name, "withdraw", by, to, f"version {state.wanted}: {fault}")
+            written.append(history.append(client, name, "withdraw", by, to, f"version {state.wanted}: {fault}"))
             continue
         _carry_out(client, name, state)
         if _state(client, name).last == state.last:
-            return state.wanted
+            return state.wanted, written
     raise RuntimeError(f"the champion of {name} did not come to rest: others keep changing it; try again")
 
 
@@ -193,12 +197,13 @@ def promote(client: "MlflowClient", by: str, dry_run: bool = False) -> list[dict
 
 
 def _promote_one(client: "MlflowClient", name: str, by: str, dry_run: bool) -> Iterator[dict[str, Any]]:
-    before = _state(client, name)
-    champion = before.champion if dry_run else settle(client, name, by)
+    champion, written = (_state(client, name).champion, []) if dry_run else settle(client, name, by)
     row: dict[str, Any] = {"model": name, "champion": champion, "version": None, "action": "none"}
     row |= {"reason": "", "new": False}
-    if not dry_run:
-        yield from _since(client, name, before, row)
+    for change in _own(client, name, written):
+        action = "withdrawn" if change.action == "withdraw" else change.action
+        found = {"champion": change.replaced, "version": change.to, "action": action, "reason": change.why}
+        yield {**row, **found, "new": True}
     for version in _waiting(client, name):
         row["version"] = str(version.version)
         if reason := version.tags.get(REFUSED):
@@ -215,20 +220,17 @@ def _promote_one(client: "MlflowClient", name: str, by: str, dry_run: bool) -> I
         why = version.tags.get("approval_reason") or "approved in the registry"
         entry = history.append(client, name, "promote", by, row["version"], why)
         settle(client, name, by)
-        ours = any(change.at == entry.at for change in history.changes(_state(client, name).log))
+        ours = _own(client, name, [entry])
         yield {**row, "action": "promoted", "new": True} if ours else {**row, "reason": "another promoter was faster"}
         return
     if row["version"] is None:
         yield {**row, "reason": "no approved version is newer than every champion so far"}
 
 
-def _since(client: "MlflowClient", name: str, before: _State, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """What settling found: champions withdrawn or moved by hand."""
-    for change in history.changes(_state(client, name).log)[len(history.changes(before.log)) :]:
-        if change.action in ("withdraw", "by hand"):
-            action = "withdrawn" if change.action == "withdraw" else change.action
-            yield {**row, "champion": change.replaced, "version": change.to, "action": action, "reason": change.why,
-                   "new": True}  # fmt: skip
+def _own(client: "MlflowClient", name: str, written: Sequence[Entry]) -> list[Change]:
+    """Those of our entries that changed the champion: another promoter may have written the same a moment before."""
+    moments = {entry.at for entry in written}
+    return [change for change in history.changes(_state(client, name).log) if change.at in moments]
 
 
 def _waiting(client: "MlflowClient", name: str) -> Sequence["ModelVersion"]:
@@ -252,7 +254,7 @@ def rollback(client: "MlflowClient", name: str, to: str | None, by: str, why: st
     if not by.strip() or not why.strip():
         raise InputError("--by and --reason must say something; they are kept with the change")
     versions_of(client, name)
-    champion = settle(client, name, by)
+    champion, _ = settle(client, name, by)
     chosen = to or _fallback(client, name, _state(client, name))
     if chosen is None:
         raise InputError(f"{name} has no earlier champion to go back to; name a version with --to")
@@ -270,46 +272,3 @@ def rollback(client: "MlflowClient", name: str, to: str | None, by: str, why: st
     history.append(client, name, "rollback", by.strip(), chosen, why.strip())
     settle(client, name, by)
     return history.changes(_state(client, name).log)[-1]
-
-
-def explain(client: "MlflowClient", name: str, number: str) -> list[str]:
-    """Why a version passed or not, and what people and promoters made of it.
-
-    Raises:
-        InputError: no such version, or its decision is gone.
-    """
-    version = find_version(client, name, number)
-    try:
-        decision = artifacts.decision(client, version)
-    except artifacts.Missing as error:
-        raise InputError(f"{name} version {number}: {error}; register it again with `wpn run`") from None
-    return list(_sentences(name, version, decision))
-
-
-def _sentences(name: str, version: "ModelVersion", decision: dict[str, Any]) -> Iterator[str]:
-    from wpn.gate import Verdict
-
-    tags = version.tags
-    tried = " (dry_run: nothing is promoted by it)" if decision["mode"] != "enforce" else ""
-    yield f"{name} version {version.version}: gate {tags.get('gate')}{tried}, approval {tags.get('approval')}"
-    for each in decision["criteria"]:
-        verdict = Verdict(**each)
-        sign = "holds" if verdict.passed else "fails"
-        margin = "" if verdict.margin is None else f" (margin {verdict.margin:+.4f})"
-        yield f"  {sign}: {verdict.reason}{margin}"
-    spoken = {Verdict(**each).reason for each in decision["criteria"]}
-    yield from (f"  refused: {reason}" for reason in decision["reasons"] if reason not in spoken)
-    for what, words in (
-        ("gate_override", "overridden"), ("approval", tags.get("approval")), ("rolled_back", "rolled back")
-    ):  # fmt: skip
-        if by := tags.get(f"{what}_by"):
-            yield f"  {words} by {by} at {tags.get(f'{what}_at')}: {tags.get(f'{what}_reason')}"
-    if promoted := tags.get("promoted_at"):
-        replaced = tags.get("replaced_version")
-        place = "" if replaced in (None, "none") else f", in place of version {replaced}"
-        yield f"  promoted by {tags.get('promoted_by')} at {promoted}{place}"
-    if refused := tags.get(REFUSED):
-        yield f"  not promoted: {refused}"
-    if drift := tags.get("drift"):
-        found = tags.get("drift_reasons")
-        yield f"  re-assessed at {tags.get('drift_at')}: drift {drift}" + (f": {found}" if found else "")

@@ -4,6 +4,7 @@ rollback, history, `wpn down`. The stages are the toy project's; servers, worker
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -331,6 +332,9 @@ def test_a_worker_killed_in_mid_stage_and_a_server_killed_are_made_good_by_the_n
     assert "prefect server runs already" in team.up(), "the dead ones are started again, the living one is left"
     lost = {"flow_runs": {"state": {"type": {"any_": ["CRASHED"]}}}}
     team.wait_for(lambda: team.prefect("flow_runs/filter", lost), 240)  # until then it holds the deployment's slot
+    team.wait_for(lambda: team.posted, 30)
+    assert re.fullmatch(r"flow run [\w-]+ ended badly", team.posted[0]["text"])
+    assert team.posted[0]["event"] == "prefect.flow-run.Crashed"
     team.run("unlearn/nightly", models=["opt"])
     assert version_tags(team, "1")["gate"] == "passed"
     assert ran(team.root).count("unlearn@opt-wpn") == 1, "what was finished was not repeated"

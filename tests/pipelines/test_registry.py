@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines import artifacts, promotion, registry, report, tracking
+from pipelines import artifacts, registry, report, tracking
 from pipelines.enrol import enrol
+from pipelines.explain import explain
 from pipelines.registry import Registration
 from pipelines.report import Unlearned
 from tests.pipelines.toy import PROMPT
@@ -131,7 +132,7 @@ def test_what_the_gate_refused_is_a_version_with_its_reasons_and_no_candidate(re
     tags = client.get_model_version("wpn-gpt-neo", "1").tags
     assert "lower 95 % bound of harmless_unseen is 0.8800; at least 0.958 is required" in tags["gate_reasons"]
     assert registry.alias(client, "wpn-gpt-neo", "candidate") is None
-    explained = promotion.explain(client, "wpn-gpt-neo", "1")
+    explained = explain(client, "wpn-gpt-neo", "1")
     assert explained[0] == "wpn-gpt-neo version 1: gate refused, approval pending"
     assert any(line.startswith("  fails: lower 95 % bound of harmless_unseen") for line in explained)
     assert any("(margin -0.0780)" in line for line in explained)
@@ -157,7 +158,7 @@ def test_a_gate_that_is_only_tried_opens_for_nobody(registered: Registered) -> N
     assert registry.alias(registered.client, NAME, "candidate") is None
     with pytest.raises(InputError, match="the gate of wpn-opt version 1 is dry_run, so that it is never promoted"):
         registry.judge(registered.client, NAME, "1", "approved", "ana", "why")
-    assert "(dry_run: nothing is promoted by it)" in promotion.explain(registered.client, NAME, "1")[0]
+    assert "(dry_run: nothing is promoted by it)" in explain(registered.client, NAME, "1")[0]
 
 
 def test_an_override_needs_a_name_and_a_reason_and_is_kept(registered: Registered) -> None:
@@ -175,7 +176,7 @@ def test_an_override_needs_a_name_and_a_reason_and_is_kept(registered: Registere
     )  # fmt: skip
     assert registry.alias(client, NAME, "candidate") == "1" and tags["approval"] == "pending"
     assert registered.register(registered.refused()).tags["gate"] == "overridden", "the same refusal again"
-    assert any("overridden by ana at" in line for line in promotion.explain(client, NAME, "1"))
+    assert any("overridden by ana at" in line for line in explain(client, NAME, "1"))
 
 
 def test_weights_that_are_not_those_measured_are_not_registered(registered: Registered) -> None:
