@@ -235,24 +235,34 @@ def assess(params: Params, model_name: str, method_name: str) -> None:
 
 def _assess(params: Params, model_name: str, checkpoint: Path, stage: str) -> None:
     """Attack one checkpoint; a real model has no twin, and an empty summary of it."""
+    from wpn.assess import Subject
     from wpn.assess import assess as attack
+    from wpn.assess.grading import Grader
     from wpn.models import load_model
 
     started = time.perf_counter()
     folder, summary = BUILD / "assessment" / model_name / stage, {}
     with atomic_folder(folder / "evidence") as evidence:
         if checkpoint.exists():
-            device = _start(params, model_name)
-            split = read_settings(model_name, "split")
-            prompts = read_jsonl(_prepared(model_name) / "prompts" / split / "unseen.jsonl")
-            found, rows = attack(
-                *load_model(checkpoint, device),
-                prompts=[row["prompt"] for row in prompts],
+            device, settings = _start(params, model_name), read_settings(model_name, "assess")
+            model, tokenizer = load_model(checkpoint, device)
+            prompts = read_jsonl(
+                _prepared(model_name) / "prompts" / read_settings(model_name, "split") / "unseen.jsonl"
+            )
+            subject = Subject(
+                model,
+                tokenizer,
+                prompts=[row["prompt"] for row in prompts[: settings.prompts]],
                 held_out=read_jsonl(_taught(model_name) / "unused.jsonl"),
-                judges=_load_judges(model_name, "grading", device),
-                settings=read_settings(model_name, "assess"),
+                forgotten=read_jsonl(_taught(model_name) / "forget.jsonl"),
+                texts=[row["text"] for row in read_jsonl(_taught(model_name) / "texts.jsonl")],
+                template=read_settings(model_name, "data").template,
+                grader=Grader(
+                    _load_judges(model_name, "grading", device), settings.max_new_tokens, settings.batch_size
+                ),
                 seed=params.seed,
             )
+            found, rows = attack(subject, settings)
             for name, answers in rows.items():
                 write_jsonl(evidence / f"{name}.jsonl", answers)
             summary = {

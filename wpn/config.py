@@ -7,6 +7,7 @@ flows read them too, and must not wait for torch.
 import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -482,14 +483,60 @@ class ForcedStart(Section):
     starts: list[str] = Field(min_length=1)
 
 
+class Wrappers(Section):
+    """wpn/assess/wrappers.py."""
+
+    templates: dict[Name, str]  # around {prompt}, {first} and {second} halves, {misspelled}, {leetspeak}; {distraction}
+    few_shot: int = Field(ge=0)  # harmful demonstrations before the prompt, a wrapper of its own; 0 is none
+
+    @field_validator("templates")
+    @classmethod
+    def _known_placeholders(cls, value: dict[str, str]) -> dict[str, str]:
+        known = {"prompt", "first", "second", "misspelled", "leetspeak", "distraction"}
+        for name, template in value.items():
+            try:
+                used = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+            if unknown := used - known:
+                raise ValueError(f"{name}: no placeholder {sorted(unknown)[0]!r}; known: {', '.join(sorted(known))}")
+            if not used - {"distraction"}:
+                raise ValueError(f"{name}: the prompt is not in it")
+        return value
+
+
+class Sampling(Section):
+    """wpn/assess/sampling.py."""
+
+    samples: PositiveInt  # of each prompt
+    temperature: PositiveFloat
+
+
+class Compression(Section):
+    """wpn/assess/compression.py."""
+
+    schemes: list[Literal["int8", "int4"]] = Field(min_length=1)
+
+
+class Membership(Section):
+    """wpn/assess/membership.py."""
+
+    pairs: PositiveInt  # of each side, at most
+    k: Share  # of the tokens, that min-k % looks at
+
+
 class Assess(Section):
-    """What is attacked, and how; a probe that is null is left out."""
+    """What is attacked, and how; a probe that is null is left out (wpn/assess/__init__.py has them in this order)."""
 
     prompts: PositiveInt  # unseen ones, at most
     max_new_tokens: PositiveInt
     batch_size: PositiveInt
     forced_start: ForcedStart | None
+    wrappers: Wrappers | None
     in_context: InContext | None
+    sampling: Sampling | None
+    compression: Compression | None
+    membership: Membership | None
     relearning: Relearning | None
 
 

@@ -185,6 +185,59 @@ def paired_difference(
     return Difference(float(mean), low, high)
 
 
+@dataclass(frozen=True)
+class Value:
+    """A number with its 95 % interval, and how many observations it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return asdict(self)
+
+
+def bootstrap_mean(values: Sequence[float], seed: int = 0) -> Value:
+    """The mean of independent observations and its percentile bootstrap interval.
+
+    Raises:
+        ValueError: no observations.
+    """
+    found = paired_difference([0.0] * len(values), values, None, seed)
+    return Value(found.mean, found.low, found.high, len(values))
+
+
+def area_under_curve(positives: Sequence[float], negatives: Sequence[float], seed: int = 0) -> Value:
+    """The probability that a positive scores higher than a negative (ties count half), of the ROC curve the area.
+
+    The interval is a percentile bootstrap over both sides.
+
+    Raises:
+        ValueError: a side is empty.
+    """
+    if not positives or not negatives:
+        raise ValueError("an area needs observations on both sides; give at least one each")
+    import numpy as np
+    from scipy.stats import bootstrap, mannwhitneyu
+
+    def area(first: Any, second: Any, axis: int = -1) -> Any:
+        return mannwhitneyu(first, second, axis=axis, method="asymptotic").statistic / (
+            first.shape[axis] * second.shape[axis]
+        )
+
+    sides = np.asarray(positives, float), np.asarray(negatives, float)
+    found = float(area(*sides))
+    if min(map(len, sides)) == 1:
+        return Value(found, 0.0, 1.0, 2)
+    interval = bootstrap(
+        sides, area, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", vectorized=True,
+        batch=100, rng=np.random.default_rng(seed),
+    ).confidence_interval  # fmt: skip
+    return Value(found, float(interval.low), float(interval.high), len(positives) + len(negatives))
+
+
 def _percentile_interval(resampled: Any) -> tuple[float, float]:
     """The middle 95 % of resampled values (percentile bootstrap)."""
     import numpy as np

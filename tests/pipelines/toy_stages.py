@@ -161,12 +161,11 @@ def evaluate_reference(model: str) -> None:
 def assess(model: str, stage: str) -> None:
     weights = Path(f"build/unlearned/{model}/{stage}/model/model.safetensors")
     rate = {"rate": 0.05, "low": 0.01, "high": 0.1, "n": 20}
-    steps = {str(step): rate for step in (0, 5, 10)}
+    attacked = {name: rate for name in ("in_context_k0", "in_context_k2", "relearn_0", "relearn_5", "relearn_10")}
     summary = {
         "weights_sha256": sha256_of(weights) if weights.exists() else sha256(stage.encode()).hexdigest(),
-        "forced_start": {"harmless": 0.95, "starts": {"you are": rate}},
-        "in_context": {"demonstrations": {"0": rate, "2": rate}},
-        "relearning": {"steps": {"adamw-0.0005": steps}, "area": {"adamw-0.0005": 0.05}},
+        "forced_start": {"estimates": {"forced_start": {"rate": 0.95, "low": 0.9, "high": 0.99, "n": 20}}},
+        "relearning": {"estimates": {**attacked, "relearn_10_worst": rate}},
     }
     write_json(Path(f"build/assessment/{model}/{stage}/summary.json"), summary)
 

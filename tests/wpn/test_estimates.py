@@ -49,23 +49,17 @@ def test_a_fall_from_nothing_is_no_number():
     assert flat({}, {}, {"toxicity_fall": {"one": nothing}}) == {}
 
 
-def test_attacks_are_quoted_of_the_first_and_of_the_worst():
-    rate = {"rate": 0.1, "low": 0.0, "high": 0.2, "n": 10}
+def test_every_probe_names_its_own_numbers():
     assessment = {
-        "weights_sha256": "0",
-        "forced_start": {"harmless": 0.7, "starts": {"you": rate, "oh": {**rate, "rate": 0.3}}},
-        "in_context": {"demonstrations": {"0": rate, "2": {**rate, "rate": 0.3}}, "too_long": []},
-        "relearning": {
-            "steps": {"one": {"0": rate, "5": rate}, "two": {"0": rate, "5": {**rate, "rate": 0.4}}},
-            "area": {"one": 0.1, "two": 0.2},
-        },
-    }
-    found = {name: estimate.value for name, estimate in estimates({}, {}, None, assessment).items()}
-    assert found == {
-        "forced_start": 0.7, "in_context_k0": 0.1, "in_context_k2": 0.3, "relearn_0": 0.1, "relearn_0_worst": 0.1,
-        "relearn_5": 0.1, "relearn_5_worst": 0.4, "relearn_area": 0.1,
+        "weights_sha256": "0", "seconds": 3.5,
+        "forced_start": {"estimates": {"forced_start": {"rate": 0.7, "low": 0.5, "high": 0.8, "n": 10}}, "starts": {}},
+        "membership": {"estimates": {"membership_auc": {"value": 0.4, "low": 0.3, "high": 0.5, "n": 20}}},
+        "relearning": {"estimates": {"relearn_area": {"value": 0.1}}},
     }  # fmt: skip
-    assert estimates({}, {}, None, assessment)["forced_start"].low == 0.8, "the ends change places"
+    found = estimates({}, {}, None, assessment)
+    assert found["forced_start"] == Estimate(0.7, 0.5, 0.8, 10, share=True)
+    assert found["membership_auc"] == Estimate(0.4, 0.3, 0.5, 20), "no share: its interval is not Wilson's"
+    assert found["relearn_area"] == Estimate(0.1) and len(found) == 3
 
 
 def test_a_skipped_probe_gives_no_numbers():

@@ -1,6 +1,6 @@
 import pytest
 
-from wpn.statistics import mean_interval, paired_difference, rate
+from wpn.statistics import area_under_curve, bootstrap_mean, mean_interval, paired_difference, rate
 
 
 def test_wilson_interval_by_hand():
@@ -70,3 +70,24 @@ def test_the_interval_of_a_mean_by_hand():
     assert mean_interval([2.0, 2.0]) == (2.0, 2.0, 2.0)
     with pytest.raises(ValueError, match="no values"):
         mean_interval([])
+
+
+def test_the_area_under_the_curve_counts_pairs_and_half_of_ties():
+    found = area_under_curve([3.0, 2.0], [1.0, 2.0])  # of four pairs three are in order, and one is a tie
+    assert found.value == 3.5 / 4 and found.n == 4
+    assert area_under_curve([1.0] * 9, [1.0] * 9).value == 0.5
+    assert area_under_curve([0.0, 1.0], [2.0, 3.0]).value == 0.0, "the other way round"
+    with pytest.raises(ValueError, match="both sides"):
+        area_under_curve([], [1.0])
+
+
+def test_the_interval_of_an_area_holds_it_and_narrows_with_more():
+    narrow, wide = (area_under_curve(list(range(3, n + 3)), list(range(n))) for n in (200, 20))
+    assert wide.low < wide.value < wide.high <= 1 and narrow.low < narrow.value < narrow.high
+    assert narrow.high - narrow.low < wide.high - wide.low
+
+
+def test_a_bootstrapped_mean_is_of_its_observations():
+    found = bootstrap_mean([0.0, 1.0, 1.0, 0.0])
+    assert found.value == 0.5 and 0 <= found.low < 0.5 < found.high <= 1 and found.n == 4
+    assert bootstrap_mean([0.3] * 5).low == pytest.approx(0.3)

@@ -1,4 +1,4 @@
-"""How the probes grade: greedy continuations of prompts, and which of them the judges find harmful."""
+"""How the probes grade: continuations of prompts, and which of them the judges find harmful."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,17 +28,30 @@ class Grader:
     batch_size: int
 
     def answers(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], start: str = ""
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[str],
+        start: str = "",
+        temperature: float | None = None,
+        seed: int = 0,
     ) -> list[Row]:
         """One row a prompt: prompt, answer (its forced start included), harm by judge, harmful.
 
         Args:
             model: in evaluation mode.
             start: what the answer is made to begin with; it belongs to the context and to what is judged.
+            temperature: None decodes greedily.
+            seed: of the samples.
         """
-        asked = [prompt + start for prompt in prompts]
         texts = continue_prompts(
-            model, tokenizer, asked, max_new_tokens=self.max_new_tokens, batch_size=self.batch_size
+            model,
+            tokenizer,
+            [prompt + start for prompt in prompts],
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+            temperature=temperature,
+            seed=seed,
         )
         answers = [start + text for text in texts]
         graded = zip(prompts, answers, verdicts(self.judges, answers), strict=True)

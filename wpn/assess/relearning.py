@@ -9,56 +9,60 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-from wpn.assess.grading import Grader, Row, harmful_rate
+from wpn.assess.grading import Row, harmful_rate
+from wpn.assess.subject import Subject
 from wpn.config import Relearning
-from wpn.data.batches import Row as Tokens
+from wpn.data.batches import encode_pair
 from wpn.errors import InputError
 from wpn.models import pad_id
 from wpn.relearn import attacker, batches, harmful_step
 
 
-def relearning(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[str],
-    pairs: Sequence[Tokens],
-    grader: Grader,
-    settings: Relearning,
-    seed: int,
-) -> tuple[dict[str, Any], list[Row]]:
-    """Train a copy by every attack, and ask the prompts on the way.
+def relearning(subject: Subject, settings: Relearning) -> tuple[dict[str, Any], list[Row]]:
+    """Train a copy on held-out pairs by every attack, and ask the prompts on the way.
 
-    Args:
-        prompts: of none of the pairs.
-        pairs: (prompt tokens, harmful output tokens).
     Returns:
         `steps`: {attack: {step: harmful rate with its interval}}; `area`: {attack: mean harmful rate over the steps
-        up to the last, by trapezoids from step 0}. And one row an answer.
+        up to the last, by trapezoids from step 0}; estimates `relearn_STEP` and `relearn_area` of the first attack,
+        and `_worst` of the one that brings back most. And one row an answer.
     Raises:
         InputError: there are no pairs.
     """
-    if not pairs:
+    model, tokenizer, grader = subject.model, subject.tokenizer, subject.grader
+    chosen = subject.held_out[: settings.pairs]
+    if not chosen:
         raise InputError("no harmful pair is left that unlearning has not seen; lower pairs.number")
+    pairs = [encode_pair(tokenizer, row["prompt"], row["harmful_output"], row["complete"]) for row in chosen]
     evidence: list[Row] = []
     curves: dict[str, dict[str, Any]] = {}
     areas: dict[str, float] = {}
-    untouched = grader.answers(model, tokenizer, prompts)
+    untouched = subject.ask(subject.prompts)
     for attack in settings.attacks:
         name = f"{attack.optimizer}-{attack.learning_rate:g}"
         copied = copy.deepcopy(model)
-        optimizer, source = attacker(copied, attack), batches(pairs[: settings.pairs], settings.batch_size, seed)
+        optimizer, source = attacker(copied, attack), batches(pairs, settings.batch_size, subject.seed)
         curve = {0: untouched}
         for step in range(1, max(settings.steps) + 1):
             copied.train()
             harmful_step(copied, optimizer, next(source), pad_id(tokenizer))
             if step in settings.steps:
-                curve[step] = grader.answers(copied.eval(), tokenizer, prompts)
+                curve[step] = grader.answers(copied.eval(), tokenizer, subject.prompts)
         curves[name] = {str(step): harmful_rate(rows).as_dict() for step, rows in curve.items()}
         areas[name] = area([(step, harmful_rate(rows).rate) for step, rows in curve.items()])
         evidence += [{"attack": name, "step": step, **row} for step, rows in curve.items() for row in rows]
-    return {"steps": curves, "area": areas}, evidence
+    return {
+        "estimates": _estimates(list(curves.values()), list(areas.values())),
+        "steps": curves,
+        "area": areas,
+    }, evidence
+
+
+def _estimates(curves: Sequence[dict[str, Any]], areas: Sequence[float]) -> dict[str, Any]:
+    named: dict[str, Any] = {}
+    for step, found in curves[0].items():
+        named[f"relearn_{step}"] = found
+        named[f"relearn_{step}_worst"] = max((curve[step] for curve in curves), key=lambda rate: rate["rate"])
+    return {**named, "relearn_area": {"value": areas[0]}, "relearn_area_worst": {"value": max(areas)}}
 
 
 def area(points: Sequence[tuple[int, float]]) -> float:

@@ -1,0 +1,72 @@
+"""Compression: weights are rounded as whoever serves the model may round them. Does the behaviour come back?
+
+Source: Rethinking Machine Unlearning for LLMs (arXiv 2402.08787); Catastrophic Failure of LLM Unlearning via
+Quantization (arXiv 2410.16454). The rounding is done in floating point: the numbers are those of integer kernels,
+which differ from machine to machine.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from wpn.assess.grading import Row, harmful_rate
+from wpn.assess.subject import Subject
+from wpn.config import Compression
+from wpn.statistics import Value, paired_difference
+
+GROUP = 64  # weights that share a scale at 4 bits
+
+
+def compression(subject: Subject, settings: Compression) -> tuple[dict[str, Any], list[Row]]:
+    """Ask the prompts of a rounded copy, by every scheme.
+
+    Returns:
+        Estimates `SCHEME_change`: how much more often the rounded model is harmful, paired by prompt; `SCHEME_harmful`:
+        its harmful rate. And one row an answer, those of the model as it is among them.
+    """
+    untouched = subject.ask(subject.prompts)
+    evidence = [{"scheme": "none", **row} for row in untouched]
+    named = {}
+    for scheme in settings.schemes:
+        rows = subject.grader.answers(rounded(subject.model, scheme), subject.tokenizer, subject.prompts)
+        before, after = ([float(row["harmful"]) for row in each] for each in (untouched, rows))
+        change = paired_difference(before, after, None, subject.seed)
+        named[f"{scheme}_change"] = Value(change.mean, change.low, change.high, len(rows)).as_dict()
+        named[f"{scheme}_harmful"] = harmful_rate(rows).as_dict()
+        evidence += [{"scheme": scheme, **row} for row in rows]
+    return {"estimates": named}, evidence
+
+
+@torch.no_grad()
+def rounded(model: PreTrainedModel, scheme: str) -> PreTrainedModel:
+    """A copy whose linear layers are rounded; embeddings and the output layer, often the same weights, are left.
+
+    Args:
+        scheme: int8: 8-bit weights, a scale a row, and 8-bit activations, a scale a token (dynamic); int4: 4-bit
+            weights only, a scale for every GROUP of a row.
+    """
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
+        if not isinstance(module, nn.Linear) or module is copied.get_output_embeddings():
+            continue
+        if scheme == "int8":
+            module.weight.copy_(round_rows(module.weight, 8))
+            module.register_forward_pre_hook(lambda _, inputs: (round_rows(inputs[0], 8), *inputs[1:]))
+        else:
+            parts = module.weight.split(GROUP, dim=1)
+            module.weight.copy_(torch.cat([round_rows(part, 4) for part in parts], dim=1))
+    return copied
+
+
+def round_rows(values: Tensor, bits: int) -> Tensor:
+    """The nearest multiples of a scale, at most 2^(bits-1) - 1 of it: symmetric rounding, one scale a last-axis row.
+
+    Args:
+        values: (..., N).
+    """
+    most = 2 ** (bits - 1) - 1
+    scale = values.abs().amax(dim=-1, keepdim=True) / most
+    return torch.where(scale > 0, (values / scale).round() * scale, values)

@@ -1,0 +1,59 @@
+"""What a probe is given: the model, and what it may be attacked with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from wpn.assess.grading import Grader, Row
+
+Summary = dict[str, Any]
+# The numbers that the gate and the results know are under `estimates`: NAME -> as wpn.estimates.Estimate.of reads it.
+Probe = Callable[["Subject", Any], tuple[Summary, list[Row]]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under attack.
+
+    Attributes:
+        model: in evaluation mode; a probe leaves it as it is.
+        prompts: unseen ones, that drew harm from the base or may.
+        held_out: prompt, harmful_output, complete; harmful pairs that unlearning did not see (of a real model, new
+            outputs to prompts that it may have seen).
+        forgotten: the same of those that it saw.
+        texts: benign ones.
+        template: how a prompt was put to the model, as in "user : {prompt}\\nbot :".
+        grader: asks and judges.
+        seed: of whatever is drawn.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    prompts: Sequence[str]
+    held_out: Sequence[Row]
+    forgotten: Sequence[Row]
+    texts: Sequence[str]
+    template: str
+    grader: Grader
+    seed: int
+
+    def ask(self, prompts: Sequence[str], start: str = "", temperature: float | None = None) -> list[Row]:
+        """Answers, judged (Grader.answers)."""
+        return self.grader.answers(self.model, self.tokenizer, prompts, start, temperature, self.seed)
+
+    def put(self, text: str) -> str:
+        """What a user says, as the model is asked."""
+        return self.template.replace("{prompt}", text)
+
+    def said(self, prompt: str) -> str:
+        """What the user says in a prompt."""
+        before, _, after = self.template.partition("{prompt}")
+        return prompt.removeprefix(before).removesuffix(after)
+
+    def has_room(self, asked: Sequence[str]) -> bool:
+        """Whether the model's positions suffice for these prompts and their answers."""
+        longest = max(len(ids) for ids in self.tokenizer(list(asked)).input_ids)
+        room: int = self.model.config.max_position_embeddings
+        return longest + self.grader.max_new_tokens <= room
