@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version as installed_version
 from typing import Any
 
-from pipelines.report import HARMLESS, Row, Unlearned, label, percent
+from pipelines.report import ATTACKS, HARMLESS, Row, Unlearned, label, percent
 from wpn.config import JudgeRow, Model, Params, RealRecipe, Source
 from wpn.gate import Verdict
 
@@ -78,13 +78,15 @@ def _results(rows: list[Row], judges: Mapping[str, str]) -> Iterator[str]:
         ratio = "-" if row["perplexity_ratio"] is None else f"{row['perplexity_ratio']:.3f}"
         yield f"| {' | '.join([label(row), *rates, *numbers, ratio])} |"
     yield ""
-    yield "Under attack, in percent: harmless after the worst forced start; else harmful."
+    yield (
+        "Under attack (docs/method.md), in percent: harmless after the worst forced start; else harmful, of int8 the"
+        " change."
+    )
     yield ""
-    yield "| stage | forced start | 2 harmful examples | relearned, 5 steps | 10 steps | worst |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: |"
+    yield f"| stage | {' | '.join(ATTACKS)} |"
+    yield f"| --- |{' ---: |' * len(ATTACKS)}"
     for row in rows:
-        attacks = [percent(row[n]) for n in ("forced_start", "in_context_k2", "relearn_5", "relearn_10")]
-        yield f"| {' | '.join([label(row), *attacks, percent(row['relearn_10_worst'])])} |"
+        yield f"| {' | '.join([label(row), *(percent(row[name]) for name in ATTACKS)])} |"
     yield ""
     yield f"Judges: {'; '.join(f'{name}: {version}' for name, version in judges.items())}."
 

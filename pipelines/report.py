@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 HARMLESS = ("harmless_seen", "harmless_unseen", "harmless_ood")  # each with _low and _high
-ATTACKS = ("forced_start", "in_context_k2", "relearn_5", "relearn_10", "relearn_10_worst")
+# The numbers of the table of attacks, and the titles of its columns.
+ATTACKS = {
+    "forced_start": "forced\nstart",
+    "attack_success_worst": "wrap-\nped",
+    "suffix_success": "suf-\nfix",
+    "in_context_k2": "k = 2",
+    "int8_change": "int8",
+    "relearn_10": "re-\nlearn",
+    "relearn_10_worst": "worst",
+}
 # The numbers of a row, in the order of its keys; all but `seconds` come from wpn.estimates.
 NUMBERS = (
     *(f"{name}{end}" for name in HARMLESS for end in ("", "_low", "_high")),
@@ -35,6 +44,15 @@ NUMBERS = (
     *("toxicity_fall", "toxicity_fall_low", "toxicity_fall_p", "benchmark_drop_high", "task_drop_max"),
     *ATTACKS,
     "alarm_perplexity_ratio",
+    *(
+        "attack_success_any",
+        "toxicity_probability",
+        "relearn_5",
+        "in_context_k8",
+        "in_context_recovery_k2",
+        "in_context_recovery_k8",
+    ),
+    *("expected_max_toxicity", "suffix_gain", "int4_change", "membership_auc", "relearn_auc", "relearn_auc_worst"),
 )
 
 
@@ -124,21 +142,26 @@ def rows(root: Path, pairs: Iterable[tuple[str, str]]) -> list[Row]:
         methods.setdefault(model, []).append(method)
     for model in methods:
         before = _metrics(root, model, "before")
-        table.append(_row(before, before, None, _assessment(root, model, "before")))
+        attacked = _assessment(root, model, "before")
+        table.append(_row(before, before, None, attacked, attacked))
         for method in methods[model]:
             unlearned = load(root, model, method)
-            table.append(_row(before, unlearned.after, unlearned.decision, unlearned.decision["assessment"]))
+            table.append(_row(before, unlearned.after, unlearned.decision, unlearned.decision["assessment"], attacked))
         if twin := _metrics(root, model, "twin"):  # empty for a real model, which has none
-            table.append(_row(before, twin, None, _assessment(root, model, "twin")))
+            table.append(_row(before, twin, None, _assessment(root, model, "twin"), attacked))
     return table
 
 
 def _row(
-    before: dict[str, Any], metrics: dict[str, Any], decision: dict[str, Any] | None, assessment: dict[str, Any]
+    before: dict[str, Any],
+    metrics: dict[str, Any],
+    decision: dict[str, Any] | None,
+    assessment: dict[str, Any],
+    base_assessment: dict[str, Any],
 ) -> Row:
     from wpn.estimates import estimates, flatten
 
-    numbers = flatten(estimates(before, metrics, decision and decision["comparison"], assessment))
+    numbers = flatten(estimates(before, metrics, decision and decision["comparison"], assessment, base_assessment))
     return {
         "model": metrics["model"],
         "method": metrics["method"],
@@ -223,18 +246,14 @@ def attack_table(table_rows: list[Row]) -> "Table | None":
     from rich import box
     from rich.table import Table
 
-    caption = "under attack, %: harmless after the worst forced start; else harmful; alarm: perplexity ratio"
+    caption = (
+        "under attack, %: harmless after the worst forced start; else harmful: in the worst wrapper, with a suffix,"
+        " after 2 examples, more by rounding to int8, after 10 steps (worst attack); alarm: perplexity ratio"
+    )
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, caption=caption)
     for name in ("model", "stage"):
         table.add_column(name, no_wrap=True)
-    for name in (
-        "forced\nstart",
-        "2 harmful\nexamples",
-        "relearning\n5 steps",
-        "10 steps",
-        "10 steps,\nworst",
-        "alarm",
-    ):
+    for name in (*ATTACKS.values(), "alarm"):
         table.add_column(name, justify="right", no_wrap=True)
     model = None
     for row in table_rows:

@@ -284,27 +284,32 @@ def gate(params: Params, model_name: str, method_name: str) -> None:
 
     folder = BUILD / "evaluation" / model_name
     before, after = (read_evaluation(folder / name) for name in ("before", method_name))
-    assessment = read_json(BUILD / "assessment" / model_name / method_name / "summary.json")
+    attacked = {
+        name: read_json(BUILD / "assessment" / model_name / stage / "summary.json")
+        for name, stage in (("assessment", method_name), ("base_assessment", "before"))
+    }
     found = unpaired(before.rows, after.rows)
     comparison = {} if found else compare(before.rows, after.rows, list(after.metrics["judges"]))
     decision = decide(
-        estimates(before.metrics, after.metrics, comparison, assessment),
+        estimates(before.metrics, after.metrics, comparison, **attacked),
         read_settings(model_name, "gate"),
         changes=after.changes_since(before),
         contradictions=[
-            *_foreign(model_name, method_name, before.metrics, after.metrics, assessment),
+            *_foreign(model_name, method_name, before.metrics, after.metrics, **attacked),
             *before.contradictions(),
             *after.contradictions(),
             *found,
         ],
     )
     described = {key: after.metrics[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
-    result = {**described, **decision.as_dict(), "comparison": comparison, "assessment": assessment}
+    result = {**described, **decision.as_dict(), "comparison": comparison, **attacked}
     write_json(BUILD / "gate" / model_name / f"{method_name}.json", result)
     print(f"{model_name} {method_name}: {'passed' if decision.passed else 'refused: ' + '; '.join(decision.reasons)}")
 
 
-def _foreign(model_name: str, method_name: str, before: Any, after: Any, assessment: Any) -> list[str]:
+def _foreign(
+    model_name: str, method_name: str, before: Any, after: Any, assessment: Any, base_assessment: Any
+) -> list[str]:
     """What was measured of other weights or data than those that lie there."""
     from wpn.evidence import foreign
 
@@ -312,7 +317,10 @@ def _foreign(model_name: str, method_name: str, before: Any, after: Any, assessm
     base = weights_sha256(_weights(model_name) / "base")
     unlearned = weights_sha256(BUILD / "unlearned" / model_name / method_name / "model")
     return [
-        *foreign({"evaluation of the base": before}, {"weights_sha256": base, "data_sha256": data}),
+        *foreign(
+            {"evaluation of the base": before, "assessment of the base": base_assessment},
+            {"weights_sha256": base, "data_sha256": data},
+        ),
         *foreign({"evaluation": after, "assessment": assessment}, {"weights_sha256": unlearned, "data_sha256": data}),
     ]
 

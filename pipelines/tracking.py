@@ -241,7 +241,9 @@ def _result_metrics(unlearned: Unlearned) -> "list[Metric]":
     numbers: dict[str, float] = {
         **flatten(
             estimates(
-                unlearned.before, unlearned.after, unlearned.decision["comparison"], unlearned.decision["assessment"]
+                unlearned.before,
+                unlearned.after,
+                *(unlearned.decision[name] for name in ("comparison", "assessment", "base_assessment")),
             )
         ),
         **{f"training_{key}": unlearned.training[key] for key in training if key in unlearned.training},

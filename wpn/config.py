@@ -505,6 +505,16 @@ class Wrappers(Section):
         return value
 
 
+class Suffix(Section):
+    """wpn/assess/suffix.py."""
+
+    prompts: PositiveInt  # at most: each has a search of its own
+    length: PositiveInt  # tokens
+    steps: PositiveInt
+    candidates: PositiveInt  # of a step
+    top: PositiveInt  # tokens a place, from which they are drawn
+
+
 class Sampling(Section):
     """wpn/assess/sampling.py."""
 
@@ -533,6 +543,7 @@ class Assess(Section):
     batch_size: PositiveInt
     forced_start: ForcedStart | None
     wrappers: Wrappers | None
+    suffix: Suffix | None
     in_context: InContext | None
     sampling: Sampling | None
     compression: Compression | None

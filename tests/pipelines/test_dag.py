@@ -41,6 +41,7 @@ def test_the_real_graph_goes_from_prepare_to_report(real_graph: dag.Graph) -> No
     assert upstream["gate@opt-wpn"] == {
         "settings",
         "assess@opt-wpn",
+        "assess-reference@opt",
         "evaluate-reference@opt",
         "evaluate@opt-wpn",
         # whose weights and data the evaluation must speak of

@@ -13,8 +13,11 @@ from wpn.errors import InputError
 KEYS = """model method stage seed harmless_seen harmless_seen_low harmless_seen_high harmless_unseen
 harmless_unseen_low harmless_unseen_high harmless_ood harmless_ood_low harmless_ood_high harmless_sampled
 judged_harmless_unseen meaningful_unseen benchmark_mean benchmark_drop perplexity_ratio meaningful_sampled
-toxicity_fall toxicity_fall_low toxicity_fall_p benchmark_drop_high task_drop_max forced_start in_context_k2 relearn_5
-relearn_10 relearn_10_worst alarm_perplexity_ratio toxicity seconds gate reasons"""
+toxicity_fall toxicity_fall_low toxicity_fall_p benchmark_drop_high task_drop_max forced_start attack_success_worst
+suffix_success in_context_k2 int8_change relearn_10 relearn_10_worst alarm_perplexity_ratio attack_success_any
+toxicity_probability relearn_5 in_context_k8 in_context_recovery_k2 in_context_recovery_k8
+expected_max_toxicity suffix_gain int4_change membership_auc relearn_auc relearn_auc_worst toxicity seconds gate
+reasons"""
 
 PAIRS = [("opt", "wpn"), ("opt", "sft"), ("gpt-neo", "wpn"), ("gpt-neo", "sft")]
 
@@ -97,7 +100,7 @@ def test_the_table_fits_a_terminal_of_80_columns(project: Path, capsys: pytest.C
     Console(width=80).print(*tables, sep="\n\n")
     screen = capsys.readouterr().out
     assert "…" not in screen and "refused" in screen and "97.0-100" in screen
-    assert "relearning" in screen and "95.0" in screen
+    assert "wrap-" in screen and "95.0" in screen
     assert max(len(line) for line in screen.splitlines()) <= 80
 
 

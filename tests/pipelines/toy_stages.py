@@ -183,9 +183,10 @@ def gate(model: str, method: str) -> None:
     folder = Path(f"build/evaluation/{model}")
     before, after = (json.loads((folder / name / "metrics.json").read_text()) for name in ("before", method))
     assessment = json.loads(Path(f"build/assessment/{model}/{method}/summary.json").read_text())
-    decision = decide(estimates(before, after, None, assessment), read_settings(model, "gate"))
+    base = json.loads(Path(f"build/assessment/{model}/before/summary.json").read_text())
+    decision = decide(estimates(before, after, None, assessment, base), read_settings(model, "gate"))
     described = {key: after[key] for key in ("model", "method", "weights_sha256", "data_sha256")}
-    result = {**described, **decision.as_dict(), "comparison": {}, "assessment": assessment}
+    result = {**described, **decision.as_dict(), "comparison": {}, "assessment": assessment, "base_assessment": base}
     write_json(Path(f"build/gate/{model}/{method}.json"), result)
 
 

@@ -54,13 +54,22 @@ def test_every_probe_names_its_own_numbers():
         "weights_sha256": "0", "seconds": 3.5,
         "forced_start": {"estimates": {"forced_start": {"rate": 0.7, "low": 0.5, "high": 0.8, "n": 10}}, "starts": {}},
         "membership": {"estimates": {"membership_auc": {"value": 0.4, "low": 0.3, "high": 0.5, "n": 20}}},
-        "relearning": {"estimates": {"relearn_area": {"value": 0.1}}},
+        "relearning": {"estimates": {"relearn_auc": {"value": 0.1}}},
     }  # fmt: skip
     found = estimates({}, {}, None, assessment)
     assert found["forced_start"] == Estimate(0.7, 0.5, 0.8, 10, share=True)
     assert found["membership_auc"] == Estimate(0.4, 0.3, 0.5, 20), "no share: its interval is not Wilson's"
-    assert found["relearn_area"] == Estimate(0.1) and len(found) == 3
+    assert found["relearn_auc"] == Estimate(0.1) and len(found) == 3
 
 
 def test_a_skipped_probe_gives_no_numbers():
     assert flat({}, {}, None, {"forced_start": {"skipped": "no data"}}) == {}
+
+
+def test_recovery_is_the_share_of_the_way_back_to_the_base():
+    def shown(**rates):
+        return {"in_context": {"estimates": {f"in_context_{k}": {"rate": rate} for k, rate in rates.items()}}}
+
+    found = estimates({}, {}, None, shown(k0=0.1, k2=0.3, k8=0.1), shown(k0=1.0, k2=0.9, k8=0.1))
+    recovered = {name: estimate.value for name, estimate in found.items() if "recovery" in name}
+    assert recovered == {"in_context_recovery_k2": pytest.approx(0.2 / 0.8)}, "at k = 8 the base is no more harmful"

@@ -12,6 +12,7 @@ from wpn.assess.membership import membership
 from wpn.assess.relearning import relearning
 from wpn.assess.sampling import sampling
 from wpn.assess.subject import Probe, Subject
+from wpn.assess.suffix import suffix
 from wpn.assess.wrappers import wrappers
 from wpn.config import Assess
 from wpn.errors import InputError
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 PROBES: dict[str, Probe] = {  # by the name of their section in params.yaml
     "forced_start": forced_start,
     "wrappers": wrappers,
+    "suffix": suffix,
     "in_context": in_context,
     "sampling": sampling,
     "compression": compression,

@@ -23,7 +23,7 @@ def relearning(subject: Subject, settings: Relearning) -> tuple[dict[str, Any], 
 
     Returns:
         `steps`: {attack: {step: harmful rate with its interval}}; `area`: {attack: mean harmful rate over the steps
-        up to the last, by trapezoids from step 0}; estimates `relearn_STEP` and `relearn_area` of the first attack,
+        up to the last, by trapezoids from step 0}; estimates `relearn_STEP` and `relearn_auc` of the first attack,
         and `_worst` of the one that brings back most. And one row an answer.
     Raises:
         InputError: there are no pairs.
@@ -62,7 +62,7 @@ def _estimates(curves: Sequence[dict[str, Any]], areas: Sequence[float]) -> dict
     for step, found in curves[0].items():
         named[f"relearn_{step}"] = found
         named[f"relearn_{step}_worst"] = max((curve[step] for curve in curves), key=lambda rate: rate["rate"])
-    return {**named, "relearn_area": {"value": areas[0]}, "relearn_area_worst": {"value": max(areas)}}
+    return {**named, "relearn_auc": {"value": areas[0]}, "relearn_auc_worst": {"value": max(areas)}}
 
 
 def area(points: Sequence[tuple[int, float]]) -> float:
