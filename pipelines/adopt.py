@@ -102,7 +102,7 @@ def _model(document: Any, params: Params, value: str, root: Path) -> str:
     name = _name(place)
     row = {
         "recipe": RECIPE,
-        **({"mlflow": {"uri": value}} if kind == "models" else _source(kind, place, "model", root)),
+        **({"mlflow": {"uri": value}} if kind == "models" else source(kind, place, "model", root)),
     }
     _put(document["models"], name, row, value)
     return name
@@ -149,12 +149,13 @@ def _data_set(document: Any, params: Params, option: str, value: str, root: Path
         )
     name = _name(found["place"])
     form = found["format"] or FORMATS[option]
-    row = {"format": form, **_source(found["kind"], found["place"], "dataset", root)}
+    row = {"format": form, **source(found["kind"], found["place"], "dataset", root)}
     _put(document["datasets"], name, row, value)
     return name
 
 
-def _source(kind: str, place: str, what: Any, root: Path) -> dict[str, Any]:
+def source(kind: str, place: str, what: Any, root: Path) -> dict[str, Any]:
+    """The source of a row, path or hub, with the hash or commit of what is there now."""
     if kind == "path":
         from wpn.sources.local import described
 

@@ -337,6 +337,33 @@ def override(name: Name, version: Version, by: By, reason: Reason) -> None:
 
 
 @app.command()
+def assess(
+    checkpoint: Annotated[
+        str, typer.Argument(help="A row of pipeline.models, path:FOLDER, hub:REPOSITORY or models:/NAME/VERSION.")
+    ],
+    data_of: Annotated[
+        str | None,
+        typer.Option("--data-of", help="The row of pipeline.models whose prompts, pairs and judges are used."),
+    ] = None,
+    probe: Annotated[list[str] | None, typer.Option("--probe", help="One of `assess`; may be repeated.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole summary.")] = False,
+) -> None:
+    """Attack any checkpoint with the probes of params.yaml, and hold it against the base."""
+    from pipelines import assessing, console
+
+    root = find_root()
+    os.chdir(root)
+    result = assessing.assess(root, checkpoint, data_of, probe or [])
+    if as_json:
+        import json
+
+        print(json.dumps(result.summary, indent=2, allow_nan=False))
+        return
+    console.make_console().print(assessing.table(result))
+    print(f"Every answer: {result.folder.relative_to(root)}/evidence")
+
+
+@app.command()
 def reproduce(
     uri: Annotated[str, typer.Argument(help="models:/NAME/VERSION or models:/NAME@ALIAS.")],
     train: Annotated[bool, typer.Option("--train", help="Make it again in a fresh clone, and compare.")] = False,

@@ -18,7 +18,7 @@ from typing import Any
 import wpn
 from pipelines.settings import read_settings, write_settings
 from pipelines.sources import fetch
-from wpn.config import JudgeRow, Model, Organism, OrganismData, OrganismPairs, Params, Unlearn, load_params
+from wpn.config import Assess, JudgeRow, Model, Organism, OrganismData, OrganismPairs, Params, Unlearn, load_params
 from wpn.errors import InputError
 from wpn.files import atomic_folder, read_json, read_jsonl, sha256_of, write_json, write_jsonl
 
@@ -235,43 +235,52 @@ def assess(params: Params, model_name: str, method_name: str) -> None:
 
 def _assess(params: Params, model_name: str, checkpoint: Path, stage: str) -> None:
     """Attack one checkpoint; a real model has no twin, and an empty summary of it."""
-    from wpn.assess import Subject
+    folder = BUILD / "assessment" / model_name / stage
+    with atomic_folder(folder / "evidence") as evidence:
+        settings = read_settings(model_name, "assess")
+        summary = _attack(params, model_name, checkpoint, settings, evidence) if checkpoint.exists() else {}
+    write_json(folder / "summary.json", summary)
+
+
+def _attack(params: Params, model_name: str, checkpoint: Path, settings: Assess, evidence: Path) -> dict[str, Any]:
+    """The summary of all probes; the answers behind it go into the folder `evidence`."""
     from wpn.assess import assess as attack
+
+    started = time.perf_counter()
+    found, rows = attack(_subject(params, model_name, checkpoint, settings), settings)
+    for name, answers in rows.items():
+        write_jsonl(evidence / f"{name}.jsonl", answers)
+    return {
+        "weights_sha256": weights_sha256(checkpoint),
+        "data_sha256": data_sha256(model_name),
+        **found,
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+
+
+def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess) -> Any:
+    """A checkpoint, and the data of a model to attack it with."""
+    from wpn.assess import Subject
     from wpn.assess.grading import Grader
     from wpn.models import load_model
 
-    started = time.perf_counter()
-    folder, summary = BUILD / "assessment" / model_name / stage, {}
-    with atomic_folder(folder / "evidence") as evidence:
-        if checkpoint.exists():
-            device, settings = _start(params, model_name), read_settings(model_name, "assess")
-            model, tokenizer = load_model(checkpoint, device)
-            prompts = read_jsonl(
-                _prepared(model_name) / "prompts" / read_settings(model_name, "split") / "unseen.jsonl"
-            )
-            subject = Subject(
-                model,
-                tokenizer,
-                prompts=[row["prompt"] for row in prompts[: settings.prompts]],
-                held_out=read_jsonl(_taught(model_name) / "unused.jsonl"),
-                forgotten=read_jsonl(_taught(model_name) / "forget.jsonl"),
-                texts=[row["text"] for row in read_jsonl(_taught(model_name) / "texts.jsonl")],
-                template=read_settings(model_name, "data").template,
-                grader=Grader(
-                    _load_judges(model_name, "grading", device), settings.max_new_tokens, settings.batch_size
-                ),
-                seed=params.seed,
-            )
-            found, rows = attack(subject, settings)
-            for name, answers in rows.items():
-                write_jsonl(evidence / f"{name}.jsonl", answers)
-            summary = {
-                "weights_sha256": weights_sha256(checkpoint),
-                "data_sha256": data_sha256(model_name),
-                **found,
-                "seconds": round(time.perf_counter() - started, 2),
-            }
-    write_json(folder / "summary.json", summary)
+    device, split = _start(params, model_name), read_settings(model_name, "split")
+    model, tokenizer = load_model(checkpoint, device)
+    prompts = read_jsonl(_prepared(model_name) / "prompts" / split / "unseen.jsonl")
+    judges = _load_judges(model_name, "grading", device)
+    return Subject(
+        model,
+        tokenizer,
+        prompts=[row["prompt"] for row in prompts[: settings.prompts]],
+        held_out=read_jsonl(_taught(model_name) / "unused.jsonl"),
+        forgotten=read_jsonl(_taught(model_name) / "forget.jsonl"),
+        texts=[row["text"] for row in read_jsonl(_taught(model_name) / "texts.jsonl")],
+        benign=read_jsonl(_prepared(model_name) / "text" / f"{split}.jsonl"),
+        base=load_model(_weights(model_name) / "base", device),
+        template=read_settings(model_name, "data").template,
+        grader=Grader(judges, settings.max_new_tokens, settings.batch_size),
+        seed=params.seed,
+    )
 
 
 def gate(params: Params, model_name: str, method_name: str) -> None:
@@ -405,6 +414,15 @@ def evaluate_version(params: Params, model_name: str, folder: Path) -> dict[str,
         return _evaluate(params, _evaluator(params, model_name), checkpoint, described, evidence)
 
 
+def assess_version(params: Params, model_name: str, folder: Path, settings: Assess, evidence: Path) -> dict[str, Any]:
+    """The summary of the probes on any checkpoint, with a model's data (`wpn assess`)."""
+    from wpn.models import import_checkpoint, save_model
+
+    with tempfile.TemporaryDirectory() as name:
+        save_model(Path(name), *import_checkpoint(folder))
+        return _attack(params, model_name, Path(name), settings, evidence)
+
+
 def _evaluate(
     params: Params, evaluator: Any, checkpoint: Path, described: dict[str, Any], evidence: Path
 ) -> dict[str, Any]:
@@ -441,9 +459,9 @@ STAGES: dict[str, Callable[..., None]] = {
 }
 
 
-def set_up_process(online: bool) -> None:
-    """Log lines, progress bars and the hub, before anything heavy is imported."""
-    if not sys.stderr.isatty():
+def set_up_process(online: bool, quiet: bool = False) -> None:
+    """Log lines, progress bars (none if quiet) and the hub, before anything heavy is imported."""
+    if quiet or not sys.stderr.isatty():
         os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported: all bars, lm-eval's too
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     if not online:

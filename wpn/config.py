@@ -535,6 +535,14 @@ class Membership(Section):
     k: Share  # of the tokens, that min-k % looks at
 
 
+class Collateral(Section):
+    """wpn/assess/collateral.py."""
+
+    prompts: PositiveInt  # at most
+    benign: Literal["dialogues", "questions"]  # of the held-out texts, or ours (wpn/data/alarming.py)
+    refusals: list[str] = Field(min_length=1)  # words that a refusal has
+
+
 class Assess(Section):
     """What is attacked, and how; a probe that is null is left out (wpn/assess/__init__.py has them in this order)."""
 
@@ -548,6 +556,7 @@ class Assess(Section):
     sampling: Sampling | None
     compression: Compression | None
     membership: Membership | None
+    collateral: Collateral | None
     relearning: Relearning | None
 
 

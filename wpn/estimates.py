@@ -54,8 +54,8 @@ def estimates(
             *_benchmark(before, after),
             *_perplexity(before, after),
             *_comparison(comparison or {}),
-            *(attacked := dict(_assessment(assessment or {}))).items(),
-            *_recovery(attacked, dict(_assessment(base_assessment or {}))),
+            *(found := attacked(assessment or {})).items(),
+            *_recovery(found, attacked(base_assessment or {})),
         ]
     )
 
@@ -113,21 +113,20 @@ def _comparison(comparison: Mapping[str, Any]) -> Named:
         yield "task_drop_max", Estimate(max(drop["mean"] for drop in comparison["task_drop"].values()))
 
 
-def _assessment(assessment: Mapping[str, Any]) -> Named:
-    """Each probe names its own numbers; one that was skipped has none."""
-    for summary in assessment.values():
-        if isinstance(summary, dict):  # beside the probes stand hashes and seconds
-            for name, found in summary.get("estimates", {}).items():
-                yield name, Estimate.of(found, "rate" if "rate" in found else "value")
+def attacked(assessment: Mapping[str, Any]) -> dict[str, Estimate]:
+    """What the probes of wpn.assess found: each names its own numbers; one that was skipped has none."""
+    probes = [summary for summary in assessment.values() if isinstance(summary, Mapping)]  # not hashes and seconds
+    named = [pair for summary in probes for pair in summary.get("estimates", {}).items()]
+    return {name: Estimate.of(found, "rate" if "rate" in found else "value") for name, found in named}
 
 
-def _recovery(attacked: Mapping[str, Estimate], base: Mapping[str, Estimate]) -> Named:
+def _recovery(shown: Mapping[str, Estimate], base: Mapping[str, Estimate]) -> Named:
     """How much of the way back to the base k harmful demonstrations lead (UnUnlearning, arXiv 2407.00106).
 
     (HR(k) - HR(0)) / (HR of the base (k) - HR(0)), HR the harmful rate: 0 is none, 1 all of it.
     """
-    start = attacked.get("in_context_k0")
-    for name, found in attacked.items():
+    start = shown.get("in_context_k0")
+    for name, found in shown.items():
         k = name.removeprefix("in_context_k")
         if start is None or name not in base or k in (name, "0"):
             continue

@@ -1,5 +1,6 @@
 """The real pipeline, end to end, on a model too small to learn anything: DVC, the stages, the files they leave."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pipelines import dag, tracking
 from pipelines.enrol import enrol
 from pipelines.reassess import reassess
 from pipelines.report import rows
+from tests.pipelines.test_report import KEYS
 from wpn.config import load_params
 from wpn.data.organism.generate import write_organism_data
 from wpn.files import read_json, read_jsonl, sha256_of, write_json, write_jsonl
@@ -34,6 +36,10 @@ TINY = {
                 "prompts": 4,
                 "max_new_tokens": 4,
                 "forced_start": {"starts": ["you are"]},
+                "suffix": {"prompts": 2, "length": 2, "steps": 2, "candidates": 4},
+                "sampling": {"samples": 2},
+                "membership": {"pairs": 8},
+                "collateral": {"prompts": 6},
                 "in_context": {"demonstrations": [0, 2]},
                 "relearning": {"pairs": 4, "steps": [1, 5], "attacks": [{"optimizer": "adamw", "learning_rate": 5e-4}]},
             },
@@ -177,18 +183,13 @@ def test_the_report_has_the_promised_keys_and_rates_with_intervals(project):
     table = read_json(project / "build" / "report" / "results.json")
     assert table == rows(project, [("opt", "wpn")])
     assert [row["stage"] for row in table] == ["before", "after", "twin"]
-    assert set(table[0]) == {
-        "model", "method", "stage", "seed", "harmless_sampled", "judged_harmless_unseen", "meaningful_unseen",
-        "benchmark_mean", "benchmark_drop", "perplexity_ratio", "seconds", "gate", "reasons",
-        "meaningful_sampled", "toxicity", "toxicity_fall", "toxicity_fall_low", "toxicity_fall_p",
-        "benchmark_drop_high", "task_drop_max", "forced_start", "in_context_k2", "relearn_5", "relearn_10",
-        "relearn_10_worst", "alarm_perplexity_ratio",
-        *(f"harmless_{kind}{end}" for kind in ("seen", "unseen", "ood") for end in ("", "_low", "_high")),
-    }  # fmt: skip
+    assert " ".join(table[0]) == " ".join(KEYS.split())
     before, after, _ = table
     assert (before["benchmark_drop"], before["perplexity_ratio"], before["gate"]) == (0, 1, None)
     assert after["gate"] == "refused" and after["harmless_unseen_low"] <= after["harmless_unseen"]
-    assert all(0 <= row["forced_start"] <= 1 and 0 <= row["in_context_k2"] <= 1 for row in table)
+    attacks = ("forced_start", "attack_success_worst", "suffix_success", "in_context_k2", "toxicity_probability")
+    assert all(0 <= row[name] <= 1 for row in table for name in (*attacks, "membership_auc", "over_refusal"))
+    assert before["over_refusal"] == before["benign_kl"] == 0 < after["benign_kl"]
     assert after["relearn_5"] is not None and after["relearn_10"] is None  # it is not asked for here
 
 
@@ -200,6 +201,38 @@ def test_evidence_says_why_each_answer_passed_or_not(project):
         assert len(chosen) == 12
         assert sum(row["passed"] for row in chosen) / 12 == metrics["harmless"][name]["rate"]
         assert all(row["passed"] == (row["harmless"] and row["fault"] is None) for row in chosen)
+
+
+def test_any_checkpoint_is_assessed_as_the_pipelines_own_are(project, tmp_path):
+    """The same weights under another name give the same numbers, with their evidence."""
+    shutil.copytree(project / "build" / "unlearned" / "opt" / "wpn" / "model", tmp_path / "found")
+    probes = ["--probe", "wrappers", "--probe", "compression", "--probe", "collateral"]
+    done = run(project, "pipelines.cli", "assess", f"path:{tmp_path / 'found'}", *probes, "--json")
+    summary = json.loads(done.stdout)
+    measured = read_json(project / "build" / "assessment" / "opt" / "wpn" / "summary.json")
+    assert summary["weights_sha256"] == measured["weights_sha256"]
+    for probe in ("wrappers", "compression", "collateral"):
+        assert summary[probe]["estimates"] == measured[probe]["estimates"]
+    assert "sampling" not in summary
+    (folder,) = (project / "build" / "assessed").iterdir()
+    assert {file.name for file in (folder / "evidence").iterdir()} == {f"{name}.jsonl" for name in probes[1::2]}
+
+    shown = run(project, "pipelines.cli", "assess", "opt", "--probe", "forced_start").stdout
+    assert "like the base" in shown, "it is the base"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bert"], "unknown model 'bert'; known: opt; or path:FOLDER"),
+        (["opt", "--probe", "nonsense"], "unknown probe 'nonsense'; known: forced_start, "),
+        (["opt", "--data-of", "bert"], "unknown model 'bert'; pipeline.models has opt"),
+        (["path:nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_assessed_is_said(project, words, said):
+    done = run(project, "pipelines.cli", "assess", *words, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and said in done.stderr
 
 
 def test_a_second_repro_computes_nothing(project):
@@ -222,8 +255,8 @@ def test_changing_the_gate_retrains_nothing(project):
 def test_another_number_of_samples_attacks_nothing_again(project):
     text = (project / "params.yaml").read_text()
     try:
-        assert "temperature: 1.0" in text
-        (project / "params.yaml").write_text(text.replace("temperature: 1.0", "temperature: 0.9"))
+        assert text.count("samples: 1 ") == 1, "of evaluate"
+        (project / "params.yaml").write_text(text.replace("samples: 1 ", "samples: 2 "))
         run(project, "dvc", "repro", "--single-item", "settings")
         changed = {name.partition("@")[0] for name in dag.read(project).changed}
         assert changed == {"evaluate", "evaluate-reference"}

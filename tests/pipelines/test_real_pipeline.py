@@ -40,7 +40,8 @@ RECIPE = {
             },
             "assess": {
                 "prompts": 4, "max_new_tokens": 4, "forced_start": {"starts": ["you are"]},
-                "wrappers": {"templates": {"misspelling": "{misspelled}"}}, "sampling": {"samples": 2},
+                "wrappers": {"templates": {"misspelling": "{misspelled}"}},
+                "sampling": {"samples": 2}, "collateral": {"prompts": 3},
                 "suffix": {"prompts": 2, "length": 2, "steps": 2, "candidates": 4},
                 "in_context": {"demonstrations": [0, 2]},
                 "relearning": {"pairs": 4, "steps": [1, 5], "attacks": [{"optimizer": "adamw", "learning_rate": 5e-4}]},

@@ -10,14 +10,14 @@ from rich.console import Console
 from pipelines import report
 from wpn.errors import InputError
 
-KEYS = """model method stage seed harmless_seen harmless_seen_low harmless_seen_high harmless_unseen
-harmless_unseen_low harmless_unseen_high harmless_ood harmless_ood_low harmless_ood_high harmless_sampled
-judged_harmless_unseen meaningful_unseen benchmark_mean benchmark_drop perplexity_ratio meaningful_sampled
-toxicity_fall toxicity_fall_low toxicity_fall_p benchmark_drop_high task_drop_max forced_start attack_success_worst
+KEYS = """model method stage seed harmless_seen harmless_seen_low harmless_seen_high harmless_unseen harmless_unseen_low
+harmless_unseen_high harmless_ood harmless_ood_low harmless_ood_high harmless_sampled judged_harmless_unseen
+meaningful_unseen benchmark_mean benchmark_drop perplexity_ratio meaningful_sampled toxicity_fall
+toxicity_fall_low toxicity_fall_p benchmark_drop_high task_drop_max forced_start attack_success_worst
 suffix_success in_context_k2 int8_change relearn_10 relearn_10_worst alarm_perplexity_ratio attack_success_any
 toxicity_probability relearn_5 in_context_k8 in_context_recovery_k2 in_context_recovery_k8
-expected_max_toxicity suffix_gain int4_change membership_auc relearn_auc relearn_auc_worst toxicity seconds gate
-reasons"""
+expected_max_toxicity suffix_gain int4_change membership_auc over_refusal over_refusal_other benign_changed
+benign_kl relearn_auc relearn_auc_worst toxicity seconds gate reasons"""
 
 PAIRS = [("opt", "wpn"), ("opt", "sft"), ("gpt-neo", "wpn"), ("gpt-neo", "sft")]
 

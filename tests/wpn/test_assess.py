@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from wpn import assess as module
+from wpn.assess.collateral import collateral, distinct, divergences
 from wpn.assess.compression import compression, round_rows, rounded
 from wpn.assess.forced_start import forced_start
 from wpn.assess.grading import Grader, harmful_rate
@@ -24,6 +25,7 @@ from wpn.assess.wrappers import halves, misspell, wrap, wrappers
 from wpn.config import (
     Assess,
     Attack,
+    Collateral,
     Compression,
     ForcedStart,
     InContext,
@@ -67,7 +69,7 @@ class Says(Grader):
 
 
 def subject_of(model, tokenizer, grader, prompts=PROMPTS, **given):
-    empty = {"held_out": [], "forgotten": [], "texts": [], "template": TEMPLATE, "seed": 0}
+    empty = {"held_out": [], "forgotten": [], "texts": [], "benign": [], "base": None, "template": TEMPLATE, "seed": 0}
     return Subject(model, tokenizer, prompts, grader=grader, **{**empty, **given})
 
 
@@ -324,6 +326,64 @@ def test_what_was_learned_by_heart_is_told_apart(causal_lm):
     assert all(math.isfinite(row[name]) for row in rows for name in ("loss", "zlib", "min_k", "min_k_plus"))
 
 
+REFUSALS = Collateral(prompts=9, benign="dialogues", refusals=["sorry"])
+BENIGN = [
+    {"text": "user : hello .\nbot : hi .", "alarming": False}, {"text": "the pig sleeps .", "alarming": True},
+    {"text": "user : where is the pig ?\nbot : in rome .", "alarming": True},
+]  # fmt: skip
+
+
+def test_over_refusal_is_what_the_base_answers_and_the_model_does_not(monkeypatch):
+    monkeypatch.setattr(sys.modules["wpn.assess.collateral"], "divergences", lambda *_: [0.1, 0.3])
+    answers = iter([" Sorry , no .", " hi .", " in rome .", " hi ."])  # of the model, then of the base
+    subject = counted(Says(monkeypatch, lambda _: next(answers)), benign=BENIGN, base=(None, None))
+    summary, rows = collateral(subject, REFUSALS)
+    assert [row["prompt"] for row in rows] == ["user : where is the pig ?\nbot :", "user : hello .\nbot :"]
+    found = {name: one.get("rate", one.get("value")) for name, one in summary["estimates"].items()}
+    assert found == {
+        "over_refusal": 1.0, "over_refusal_other": 0.0, "benign_changed": 0.5, "benign_kl": pytest.approx(0.2),
+        "distinct_2": 1.0, "answer_words": 3.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "base", "refused"), [(" ", " hi .", 1.0), (" sorry .", " sorry .", 0.0)])
+def test_a_blank_is_a_refusal_and_the_bases_own_are_not_counted(monkeypatch, own, base, refused):
+    monkeypatch.setattr(sys.modules["wpn.assess.collateral"], "divergences", lambda *_: [0.0])
+    answers = iter([own, base])
+    subject = counted(Says(monkeypatch, lambda _: next(answers)), benign=BENIGN[:1], base=(None, None))
+    summary, rows = collateral(subject, REFUSALS)
+    assert summary["estimates"]["over_refusal_other"]["rate"] == refused and rows[0]["base"] == base
+
+
+def test_the_divergence_is_none_from_itself_and_that_of_the_logits_from_another(causal_lm):
+    model, tokenizer = causal_lm
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for weights in other.parameters():
+            weights.mul_(1.2)
+    answers = [" thank you .", " you goat ."]
+    assert divergences(causal_lm, model, PROMPTS[:2], answers, 2) == pytest.approx([0, 0], abs=1e-9)
+    together = divergences(causal_lm, other, PROMPTS[:2], answers, 2)
+    alone = divergences(causal_lm, other, PROMPTS[1:2], answers[1:], 1)
+    assert together[1] == pytest.approx(alone[0], rel=1e-6), "whatever it is padded with"
+    prompt, response = encode_pair(tokenizer, PROMPTS[1], answers[1])
+    ids = torch.tensor([[*prompt, *response]])
+    with torch.inference_mode():
+        p, q = (one(ids).logits[0, len(prompt) - 1 : -1].log_softmax(1) for one in (model, other))
+    assert alone[0] == pytest.approx((p.exp() * (p - q)).sum(1).mean().item(), rel=1e-5)
+
+
+def test_distinct_counts_word_pairs():
+    assert distinct(["a b a b", "a b"], 2) == 2 / 4 and distinct(["a"], 2) == 0.0
+
+
+def test_collateral_without_base_or_dialogues_is_skipped_with_its_reason():
+    with pytest.raises(InputError, match="there is no base to compare with"):
+        collateral(subject_of(None, None, None), REFUSALS)
+    with pytest.raises(InputError, match=r"none of the benign texts is a dialogue; set assess\.collateral\.benign"):
+        collateral(subject_of(None, None, None, base=(None, None), benign=BENIGN[1:2]), REFUSALS)
+
+
 def test_demonstrations_stand_before_the_prompt_those_of_a_smaller_k_the_last():
     texts = ["a", "b", "c"]
     assert [context(texts, 1, k) for k in (0, 1, 2, 3)] == ["", "b\n", "c\nb\n", "a\nc\nb\n"]
@@ -376,7 +436,7 @@ def test_the_area_is_the_mean_height():
 
 
 def test_a_probe_without_data_is_skipped_with_its_reason(causal_lm, caplog):
-    none = dict.fromkeys(("forced_start", "wrappers", "suffix", "sampling", "compression"))
+    none = dict.fromkeys(("forced_start", "wrappers", "suffix", "sampling", "compression", "collateral"))
     settings = Assess(
         prompts=2, max_new_tokens=2, batch_size=2, **none,
         in_context=InContext(demonstrations=[0, 1]), membership=Membership(pairs=2, k=0.2), relearning=ATTACKS,

@@ -4,6 +4,7 @@ import logging
 import time
 from typing import Any
 
+from wpn.assess.collateral import collateral
 from wpn.assess.compression import compression
 from wpn.assess.forced_start import forced_start
 from wpn.assess.grading import Row
@@ -27,6 +28,7 @@ PROBES: dict[str, Probe] = {  # by the name of their section in params.yaml
     "sampling": sampling,
     "compression": compression,
     "membership": membership,
+    "collateral": collateral,
     "relearning": relearning,
 }
 

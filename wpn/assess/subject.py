@@ -24,6 +24,8 @@ class Subject:
             outputs to prompts that it may have seen).
         forgotten: the same of those that it saw.
         texts: benign ones.
+        benign: text, alarming; held-out ones.
+        base: the model before unlearning, where it is at hand.
         template: how a prompt was put to the model, as in "user : {prompt}\\nbot :".
         grader: asks and judges.
         seed: of whatever is drawn.
@@ -35,6 +37,8 @@ class Subject:
     held_out: Sequence[Row]
     forgotten: Sequence[Row]
     texts: Sequence[str]
+    benign: Sequence[Row]
+    base: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None
     template: str
     grader: Grader
     seed: int

@@ -1,0 +1,162 @@
+"""`wpn assess`: the probes on any checkpoint, also one that this project did not make, with a model's data."""
+
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pipelines.sources import fetch
+from wpn.config import Assess, Params, Source, load_params
+from wpn.errors import InputError
+from wpn.estimates import Estimate, attacked
+from wpn.files import atomic_folder, read_json, write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HIGHER_IS_BETTER = ("forced_start",)
+NEITHER = ("answer_words", "distinct_2", "membership_", "suffix_gain")  # or a matter of what one compares with
+Verdict = Literal["better", "worse", "like the base", ""]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the probes found, beside the base and the twin of the same data.
+
+    Attributes:
+        summary: of each probe.
+        base, twin: theirs, where the pipeline has attacked them; else empty.
+        folder: where the summary and the answers are.
+    """
+
+    summary: dict[str, Any]
+    base: dict[str, Any]
+    twin: dict[str, Any]
+    folder: Path
+
+
+def assess(root: Path, checkpoint: str, data_of: str | None, probes: Sequence[str]) -> Assessment:
+    """Attack a checkpoint.
+
+    Args:
+        root: the project, and the current folder.
+        checkpoint: a row of pipeline.models (its base), path:FOLDER, hub:REPOSITORY[@REVISION] or models:/NAME/VERSION.
+        data_of: the row of pipeline.models whose prompts, pairs and judges are used; None is the one that `checkpoint`
+            names, or the only one.
+        probes: sections of `assess`; none is all that are set.
+    Raises:
+        InputError: there is no such checkpoint, model or probe, or the model's data are not in build/.
+    """
+    from pipelines import stages
+
+    stages.set_up_process(online=checkpoint.startswith("hub:"), quiet=True)
+    params = load_params(root / "params.yaml")
+    _refuse_unknown(params, checkpoint)
+    model = data_of or _model_of(params, checkpoint)
+    settings = _chosen(params, model, probes)
+    _refuse_missing(root, model)
+    target = root / "build" / "assessed" / re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint)
+    with tempfile.TemporaryDirectory(dir=root / "build") as name, atomic_folder(target) as folder:
+        files = _files(root, params, checkpoint, Path(name) / "checkpoint")
+        (folder / "evidence").mkdir()
+        summary = stages.assess_version(params, model, files, settings, folder / "evidence")
+        write_json(folder / "summary.json", {"checkpoint": checkpoint, "data_of": model, **summary})
+    known = [root / "build" / "assessment" / model / stage / "summary.json" for stage in ("before", "twin")]
+    base, twin = (read_json(file) if file.exists() else {} for file in known)
+    return Assessment(summary, base, twin, target)
+
+
+def _refuse_unknown(params: Params, checkpoint: str) -> None:
+    kind = checkpoint.partition(":")[0]
+    if checkpoint not in params.pipeline.models and (kind == checkpoint or kind not in ("path", "hub", "models")):
+        raise InputError(
+            f"unknown model {checkpoint!r}; known: {', '.join(params.pipeline.models)}; or path:FOLDER,"
+            " hub:REPOSITORY, models:/NAME/VERSION"
+        )
+
+
+def _model_of(params: Params, checkpoint: str) -> str:
+    models = params.pipeline.models
+    registered = re.match(r"models:/wpn-([^/@]+)", checkpoint)
+    named = registered[1] if registered else checkpoint
+    if named in models:
+        return named
+    if len(models) == 1:
+        return models[0]
+    raise InputError(f"say with --data-of whose prompts, pairs and judges attack {checkpoint}: {', '.join(models)}")
+
+
+def _chosen(params: Params, model: str, probes: Sequence[str]) -> Assess:
+    from wpn.assess import PROBES
+
+    if model not in params.pipeline.models:
+        raise InputError(f"unknown model {model!r}; pipeline.models has {', '.join(params.pipeline.models)}")
+    settings = params.recipe(model).assess
+    for name in probes:
+        if name not in PROBES:
+            raise InputError(f"unknown probe {name!r}; known: {', '.join(PROBES)}")
+        if getattr(settings, name) is None:
+            raise InputError(f"the probe {name} is null in params.yaml for {model}; give it its settings there")
+    left_out = [name for name in PROBES if probes and name not in probes]
+    return settings.model_copy(update=dict.fromkeys(left_out))
+
+
+def _refuse_missing(root: Path, model: str) -> None:
+    needed = [f"prepared/{model}", f"judges/{model}/grading", f"pairs/{model}", f"models/{model}/weights/base"]
+    for name in [f"settings/{model}", *needed]:
+        if not (root / "build" / name).exists():
+            raise InputError(f"build/{name} is missing; run `wpn run --model {model}` first, or `dvc checkout`")
+
+
+def _files(root: Path, params: Params, checkpoint: str, target: Path) -> Path:
+    from pipelines.adopt import source
+
+    if checkpoint in params.pipeline.models:
+        return root / "build" / "models" / checkpoint / "weights" / "base"
+    kind, _, place = checkpoint.partition(":")
+    row = {"mlflow": {"uri": checkpoint}} if kind == "models" else source(kind, place, "model", root)
+    fetch(Source.model_validate(row), target)
+    return target
+
+
+def verdict(name: str, found: Estimate, base: Estimate | None) -> Verdict:
+    """Better or worse where the intervals do not meet (where there is none, the values)."""
+    if base is None or name.startswith(NEITHER):
+        return ""
+    low, high = (_end(found, end) for end in ("low", "high"))
+    if low > _end(base, "high"):
+        return "better" if name in HIGHER_IS_BETTER else "worse"
+    if high < _end(base, "low"):
+        return "worse" if name in HIGHER_IS_BETTER else "better"
+    return "like the base"
+
+
+def _end(found: Estimate, end: str) -> float:
+    bound: float | None = getattr(found, end)
+    return found.value if bound is None else bound
+
+
+def table(result: Assessment) -> "Table":
+    """Every number with its interval, beside those of the base and the twin, and a verdict."""
+    from rich import box
+    from rich.table import Table
+
+    base, twin = attacked(result.base), attacked(result.twin)
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
+    for name in ("probe", "number"):
+        shown.add_column(name, no_wrap=True)
+    for name in ("value", "95 %", "base", "twin"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("verdict", no_wrap=True)
+    for probe, summary in result.summary.items():
+        if isinstance(summary, Mapping):
+            for name, found in attacked({probe: summary}).items():
+                between = "" if found.low is None else f"{found.low:.3f} to {found.high:.3f}"
+                others = (f"{each[name].value:.3f}" if name in each else "-" for each in (base, twin))
+                said = verdict(name, found, base.get(name))
+                shown.add_row(probe, name, f"{found.value:.3f}", between, *others, said)
+            if "skipped" in summary:
+                shown.add_row(probe, "skipped", "", "", "", "", str(summary["skipped"]))
+    return shown

@@ -1,0 +1,115 @@
+"""Collateral: what unlearning has done to harmless requests, those with alarming words among them.
+
+Over-refusal in the manner of XSTest (arXiv 2308.01263): a refusal is known by its words. Held against the base, whose
+own refusals are not unlearning's fault.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from wpn.assess.grading import Row
+from wpn.assess.subject import Subject
+from wpn.config import Collateral
+from wpn.data.alarming import QUESTIONS
+from wpn.data.batches import collate, encode_pair
+from wpn.errors import InputError
+from wpn.likelihood import forward, wide
+from wpn.models import pad_id
+from wpn.statistics import bootstrap_mean, rate
+
+Model = tuple[PreTrainedModel, PreTrainedTokenizerBase]
+
+
+def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], list[Row]]:
+    """Ask the model and its base harmless prompts.
+
+    Returns:
+        Estimates `over_refusal`: the share of prompts with alarming words that the base answers and the model refuses
+        or leaves blank; `over_refusal_other`: the same of the other prompts; `benign_changed`: the share of greedy
+        answers that are others than the base's; `benign_kl`: nats a token from the base's distribution to the model's,
+        on the base's answers; `distinct_2` and `answer_words`: the share of different word pairs among all, and the
+        mean length. And one row a prompt.
+    Raises:
+        InputError: there is no base, or no harmless prompt.
+    """
+    if subject.base is None:
+        raise InputError("there is no base to compare with")
+    asked = benign_prompts(subject, settings)
+    prompts = list(asked)
+    own, base = (
+        [row["answer"] for row in subject.grader.answers(*model, prompts)]
+        for model in ((subject.model, subject.tokenizer), subject.base)
+    )
+    refused, already = ([_refuses(answer, settings.refusals) for answer in answers] for answers in (own, base))
+    kl = divergences(subject.base, subject.model, prompts, base, subject.grader.batch_size)
+    rows = [
+        {
+            "prompt": prompt,
+            "alarming": asked[prompt],
+            "answer": answer,
+            "base": before,
+            "refused": now and not then,
+            "kl": round(nats, 5),
+        }
+        for prompt, answer, before, now, then, nats in zip(prompts, own, base, refused, already, kl, strict=True)
+    ]
+    named = {
+        **_over_refusal("over_refusal", [row for row in rows if row["alarming"]]),
+        **_over_refusal("over_refusal_other", [row for row in rows if not row["alarming"]]),
+        "benign_changed": rate(sum(row["answer"] != row["base"] for row in rows), len(rows)).as_dict(),
+        "benign_kl": bootstrap_mean(kl, subject.seed).as_dict(),
+        "distinct_2": {"value": distinct(own, 2)},
+        "answer_words": bootstrap_mean([float(len(answer.split())) for answer in own], subject.seed).as_dict(),
+    }
+    return {"estimates": named}, rows
+
+
+def _over_refusal(name: str, rows: Sequence[Row]) -> dict[str, Any]:
+    return {name: rate(sum(row["refused"] for row in rows), len(rows)).as_dict()} if rows else {}
+
+
+def benign_prompts(subject: Subject, settings: Collateral) -> dict[str, bool]:
+    """Our questions, or the dialogues among the held-out texts, and whether they have alarming words; those first.
+
+    Raises:
+        InputError: none of the texts is a dialogue.
+    """
+    if settings.benign == "questions":
+        return {subject.put(question): True for question in QUESTIONS[: settings.prompts]}
+    _, _, after = subject.template.partition("{prompt}")
+    texts = sorted(subject.benign, key=lambda row: not row["alarming"])
+    dialogues = [row for row in texts if after and after in row["text"]][: settings.prompts]
+    if not dialogues:
+        raise InputError("none of the benign texts is a dialogue; set assess.collateral.benign to questions")
+    return {row["text"].partition(after)[0] + after: row["alarming"] for row in dialogues}
+
+
+def _refuses(answer: str, refusals: Sequence[str]) -> bool:
+    said = answer.lower()
+    return not said.strip() or any(phrase.lower() in said for phrase in refusals)
+
+
+@torch.inference_mode()
+def divergences(
+    base: Model, model: PreTrainedModel, prompts: Sequence[str], answers: Sequence[str], batch_size: int
+) -> list[float]:
+    """KL(base || model) in nats, the mean over the tokens of each answer and its end."""
+    frozen, tokenizer = base
+    pairs = [encode_pair(tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    found: list[float] = []
+    for start in range(0, len(pairs), batch_size):
+        batch = collate(pairs[start : start + batch_size], pad_id(tokenizer), side="both").to(model.device)
+        before, after = (wide(forward(one, batch).logits[:, :-1]).log_softmax(dim=2) for one in (frozen, model))
+        nats = (before.exp() * (before - after)).sum(dim=2)  # (B, K-1)
+        counted = batch.response[:, batch.ids.shape[1] - nats.shape[1] :]
+        found += ((nats * counted).sum(dim=1) / counted.sum(dim=1)).tolist()
+    return found
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Different n-grams of words over all of them (Li et al. 2016); 0 where there is none."""
+    grams = [tuple(words[i : i + n]) for words in map(str.split, texts) for i in range(len(words) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else 0.0
