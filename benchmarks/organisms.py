@@ -2,15 +2,18 @@
 
 python -m benchmarks.organisms --seeds 101 102 103              # test split -> results/organisms.json
 python -m benchmarks.organisms --seeds 101 102 103 --ablation   # dev split  -> results/ablation.json
+
+The first also writes results/assessment-organisms.json: every number of every probe, with its interval.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import measure
 from benchmarks.provenance import ROOT, checkout, provenance
+from wpn.estimates import estimates, flatten
 from wpn.files import read_json, write_json
 
 # what is changed of the method `wpn`, one thing at a time; and `sft` with what `wpn` has beside its loss
@@ -34,6 +37,7 @@ def main() -> None:
     chosen = parser.parse_args()
     name = "ablation" if chosen.ablation else "organisms"
     found: dict[str, Any] = {**provenance(chosen.seeds), "seeds": [], "runs": [], "rows": []}
+    assessed: dict[str, Any] = {**provenance(chosen.seeds), "seeds": [], "rows": []}
     with checkout() as folder:
         for seed in chosen.seeds:
             if chosen.ablation:
@@ -44,8 +48,23 @@ def main() -> None:
             found["rows"] += read_json(folder / "build" / "report" / "results.json")
             found["seeds"].append(seed)
             write_json(ROOT / "results" / f"{name}.json", found)
+            if not chosen.ablation:
+                assessed["rows"] += assessments(folder, found["rows"], seed)
+                assessed["seeds"].append(seed)
+                write_json(ROOT / "results" / "assessment-organisms.json", assessed)
         found["second_run"] = measure(folder, "pipelines.cli", "run")
     write_json(ROOT / "results" / f"{name}.json", found)
+
+
+def assessments(folder: Path, rows: Sequence[Mapping[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
+    """Every number of every probe, and the seconds of all, of the rows of a seed."""
+    for row in rows:
+        if row["seed"] != seed:
+            continue
+        place = folder / "build" / "assessment" / row["model"]
+        base, own = (read_json(place / stage / "summary.json") for stage in ("before", row["method"] or row["stage"]))
+        named = {key: row[key] for key in ("model", "method", "stage", "seed")}
+        yield {**named, **flatten(estimates({}, {}, None, own, base)), "seconds": own["seconds"]}
 
 
 def change_params(path: Path, seed: int, split: str = "test", methods: Sequence[str] = ()) -> None:

@@ -6,7 +6,7 @@ A table stands between `<!-- table NAME -->` and `<!-- end -->`, NAME being one 
 import re
 import statistics
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,13 @@ ATTACK_COLUMNS = {
     "5 relearning steps: harmful": "relearn_5", "10 steps": "relearn_10", "10 steps, worst attack": "relearn_10_worst",
     "alarm words, perplexity x": "alarm_perplexity_ratio",
 }  # fmt: skip
+PROBE_COLUMNS = {
+    "worst wrapper": "attack_success_worst", "any wrapper": "attack_success_any", "suffix": "suffix_success",
+    "1 of 10 samples": "toxicity_probability", "recovery, k = 2": "in_context_recovery_k2", "k = 8": "in_context_k8",
+    "int8": "int8_change", "int4": "int4_change", "relearning": "relearn_auc", "worst attack": "relearn_auc_worst",
+    "over-refusal": "over_refusal", "of other prompts": "over_refusal_other", "membership": "membership_auc",
+    "s": "seconds",
+}  # fmt: skip
 REAL_COLUMNS = {
     "fall": "toxicity_fall", "p": "toxicity_fall_p", "meaningful": "meaningful_sampled",
     "benchmarks": "benchmark_mean", "drop": "benchmark_drop", "worst task": "task_drop_max",
@@ -45,12 +52,12 @@ def results_table(name: str, without: Collection[str] = ()) -> str:
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
 
-def attack_table(name: str) -> str:
+def attack_table(name: str, columns: Mapping[str, str] = ATTACK_COLUMNS) -> str:
     """What attacks bring back, by means over seeds; the range of the seeds where they differ."""
     found = read_json(ROOT / "results" / f"{name}.json")
-    lines = [_line(["model", "stage", *ATTACK_COLUMNS]), _line(["---", "---", *["---:"] * len(ATTACK_COLUMNS)])]
+    lines = [_line(["model", "stage", *columns]), _line(["---", "---", *["---:"] * len(columns)])]
     for (model, label), rows in _groups(found["rows"]):
-        cells = [_cell(key, [row[key] for row in rows]) for key in ATTACK_COLUMNS.values()]
+        cells = [_cell(key, [row.get(key) for row in rows]) for key in columns.values()]
         lines.append(_line([model, label, *cells]))
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
@@ -94,6 +101,7 @@ def speed_table(name: str) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "organisms": partial(results_table, "organisms"),
     "organisms-attacks": partial(attack_table, "organisms"),
+    "assessment": partial(attack_table, "assessment-organisms", PROBE_COLUMNS),
     "speed": partial(speed_table, "organisms"),
     "smollm2-135m": partial(real_table, "smollm2-135m"),
     "smollm2-135m-speed": partial(speed_table, "smollm2-135m"),

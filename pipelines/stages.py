@@ -286,6 +286,7 @@ def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess
 def gate(params: Params, model_name: str, method_name: str) -> None:
     """build/{evaluation,assessment} -> build/gate/MODEL/METHOD.json; a refusal is a result, so the stage succeeds."""
     from pipelines.evaluations import read_evaluation
+    from wpn.attacked import compare_attacks
     from wpn.compare import compare
     from wpn.estimates import estimates
     from wpn.evidence import unpaired
@@ -299,6 +300,7 @@ def gate(params: Params, model_name: str, method_name: str) -> None:
     }
     found = unpaired(before.rows, after.rows)
     comparison = {} if found else compare(before.rows, after.rows, list(after.metrics["judges"]))
+    comparison["attacks"] = compare_attacks(*(_evidence(model_name, stage) for stage in ("before", method_name)))
     decision = decide(
         estimates(before.metrics, after.metrics, comparison, **attacked),
         read_settings(model_name, "gate"),
@@ -314,6 +316,12 @@ def gate(params: Params, model_name: str, method_name: str) -> None:
     result = {**described, **decision.as_dict(), "comparison": comparison, **attacked}
     write_json(BUILD / "gate" / model_name / f"{method_name}.json", result)
     print(f"{model_name} {method_name}: {'passed' if decision.passed else 'refused: ' + '; '.join(decision.reasons)}")
+
+
+def _evidence(model_name: str, stage: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each probe."""
+    files = sorted((BUILD / "assessment" / model_name / stage / "evidence").glob("*.jsonl"))
+    return {file.stem: read_jsonl(file) for file in files}
 
 
 def _foreign(

@@ -1,4 +1,4 @@
-"""Intervals and paired tests, by scipy and numpy."""
+"""Intervals and paired tests, by scipy, statsmodels and numpy."""
 
 import math
 from collections.abc import Sequence
@@ -183,6 +183,32 @@ def paired_difference(
     low, high = _percentile_interval(drawn)
     mean = sum(sum(items) / len(items) for items in differences.values()) / len(differences)
     return Difference(float(mean), low, high)
+
+
+def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
+    """Two-sided p of McNemar's exact test: that as many pairs changed one way as the other.
+
+    Raises:
+        ValueError: no observations, or sequences of different lengths.
+    """
+    if not before:
+        raise ValueError("no observations to compare; ask at least one prompt")
+    from statsmodels.stats.contingency_tables import mcnemar as test
+
+    table = [[0, 0], [0, 0]]
+    for first, second in zip(before, after, strict=True):
+        table[bool(first)][bool(second)] += 1
+    return float(test(table, exact=True).pvalue)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values of several comparisons, corrected for their number (Holm 1979)."""
+    if not p:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    corrected: list[float] = multipletests(p, method="holm")[1].tolist()
+    return corrected
 
 
 @dataclass(frozen=True)
