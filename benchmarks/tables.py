@@ -14,7 +14,7 @@ from benchmarks.provenance import ROOT
 from wpn.files import read_json, write_text
 
 Row = dict[str, Any]
-FILES = ["README.md", "docs/method.md"]
+FILES = ["README.md", "docs/method.md", "docs/results.md"]
 PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -28,8 +28,10 @@ def enrol(client: "MlflowClient", root: Path, params: Params, model: str, method
     row: dict[str, Any] = {"model": model, "method": method, "run_id": run_id}
     if method != params.pipeline.candidate:
         return {**row, "name": None, "version": None, "gate": None, "approval": None}
-    made = _registration(root, params, unlearned)
+    rows = report.rows(root, [(model, method)])
+    made = _registration(root, params, unlearned, rows)
     client.log_text(run_id, made.card, "card.md")
+    client.log_dict(run_id, {"rows": rows}, "report.json")
     version = registry.register(client, root, run_id, unlearned, made)
     tags = version.tags
     return {**row, "name": name, "version": str(version.version), "gate": tags["gate"], "approval": tags["approval"]}
@@ -46,11 +48,10 @@ def _against_champion(client: "MlflowClient", root: Path, name: str, unlearned: 
     return dataclasses.replace(unlearned, decision=decision)
 
 
-def _registration(root: Path, params: Params, unlearned: Unlearned) -> Registration:
+def _registration(root: Path, params: Params, unlearned: Unlearned, rows: list[report.Row]) -> Registration:
     recipe = params.recipe(unlearned.model)
     grading = read_json(root / "build" / "judges" / unlearned.model / "grading" / "judges.json")
     judges = card.judge_versions({name: JudgeRow.model_validate(row) for name, row in grading.items()})
-    rows = report.rows(root, [(unlearned.model, unlearned.method)])
     return Registration(
         card=card.model_card(params, unlearned, rows, judges, tracking.git_state(root)[0]),
         prompt=recipe.data.template.replace("{prompt}", "how are you ?"),

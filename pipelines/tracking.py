@@ -31,7 +31,7 @@ EXPERIMENT = "wpn"
 PATIENCE = 3.0  # seconds for a server's first answer; MLflow itself would try for minutes
 # Files and folders of a run's artifacts.
 DECISION = "decision.json"
-AFTER, BEFORE = "evaluation/after", "evaluation/before"
+AFTER, BEFORE, ATTACKED = "evaluation/after", "evaluation/before", "assessment"
 KEPT = (":!params.yaml", ":!dvc.lock")  # as git excludes them
 BATCH = 1000  # MLflow takes at most so many metrics in a call
 # A curve's columns that MLflow shows in a run's "System metrics" tab, by the names its own sampler uses.
@@ -276,6 +276,7 @@ def _log_files(client: "MlflowClient", root: Path, run_id: str, unlearned: Unlea
     evaluation = root / "build" / "evaluation" / unlearned.model
     for stage, place in (("before", BEFORE), (unlearned.method, AFTER)):
         client.log_artifacts(run_id, str(evaluation / stage), place)
+    client.log_artifacts(run_id, str(root / "build" / "assessment" / unlearned.model / unlearned.method), ATTACKED)
 
 
 def _tags(root: Path, unlearned: Unlearned) -> dict[str, str]:

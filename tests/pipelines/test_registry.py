@@ -80,7 +80,8 @@ def test_a_version_has_a_card_and_its_run_the_evidence(registered: Registered) -
         files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
         assert (folder / "card.md").read_text() == version.description
     assert files >= {
-        "decision.json", "training.json", "dvc.lock", "evaluation/after/metrics.json",
+        "decision.json", "training.json", "dvc.lock", "report.json", "evaluation/after/metrics.json",
+        "assessment/summary.json",
         "evaluation/after/evidence/answers.jsonl", "evaluation/before/evidence/benchmark.jsonl",
     }  # fmt: skip
 

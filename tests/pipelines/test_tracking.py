@@ -46,6 +46,7 @@ def test_a_run_holds_what_the_files_say(stored_project: Path, unlearned: Unlearn
         "decision.json",
         "dvc.lock",
         "dvc.yaml",
+        "assessment",
         "evaluation",
         "params.yaml",
         "training.json",
