@@ -45,22 +45,21 @@ def main() -> None:
             else:
                 change_params(folder / "params.yaml", seed)
             found["runs"].append({"seed": seed, **measure(folder, "pipelines.cli", "run")})
-            found["rows"] += read_json(folder / "build" / "report" / "results.json")
+            rows = read_json(folder / "build" / "report" / "results.json")
+            found["rows"] += rows
             found["seeds"].append(seed)
             write_json(ROOT / "results" / f"{name}.json", found)
             if not chosen.ablation:
-                assessed["rows"] += assessments(folder, found["rows"], seed)
+                assessed["rows"] += assessments(folder, rows)
                 assessed["seeds"].append(seed)
                 write_json(ROOT / "results" / "assessment-organisms.json", assessed)
         found["second_run"] = measure(folder, "pipelines.cli", "run")
     write_json(ROOT / "results" / f"{name}.json", found)
 
 
-def assessments(folder: Path, rows: Sequence[Mapping[str, Any]], seed: int) -> Iterator[dict[str, Any]]:
-    """Every number of every probe, and the seconds of all, of the rows of a seed."""
+def assessments(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every number of every probe, and the seconds of all, of what a run's rows speak of."""
     for row in rows:
-        if row["seed"] != seed:
-            continue
         place = folder / "build" / "assessment" / row["model"]
         base, own = (read_json(place / stage / "summary.json") for stage in ("before", row["method"] or row["stage"]))
         named = {key: row[key] for key in ("model", "method", "stage", "seed")}

@@ -6,7 +6,7 @@ import copy
 import io
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,19 +93,30 @@ def document_text(yaml: Any, document: Any) -> str:
 def _model(document: Any, params: Params, value: str, root: Path) -> str:
     if value in params.models:
         return value
-    kind, _, place = value.partition(":")
-    if kind not in ("path", "hub", "models"):
-        raise InputError(
-            f"unknown model {value!r}; known: {', '.join(params.models)}; or path:FOLDER, hub:REPOSITORY, "
-            "models:/NAME/VERSION"
-        )
+    _, place = given_checkpoint(value, params.models)
     name = _name(place)
-    row = {
-        "recipe": RECIPE,
-        **({"mlflow": {"uri": value}} if kind == "models" else source(kind, place, "model", root)),
-    }
-    _put(document["models"], name, row, value)
+    _put(document["models"], name, {"recipe": RECIPE, **model_source(value, root)}, value)
     return name
+
+
+def given_checkpoint(value: str, known: Iterable[str]) -> tuple[str, str]:
+    """Kind and place of path:FOLDER, hub:REPOSITORY[@REVISION] or models:/NAME/VERSION.
+
+    Raises:
+        InputError: it is none of them.
+    """
+    kind, _, place = value.partition(":")
+    if kind not in ("path", "hub", "models") or not place:
+        raise InputError(
+            f"unknown model {value!r}; known: {', '.join(known)}; or path:FOLDER, hub:REPOSITORY, models:/NAME/VERSION"
+        )
+    return kind, place
+
+
+def model_source(value: str, root: Path) -> dict[str, Any]:
+    """The source of a given checkpoint, with the hash or commit of what is there now."""
+    kind, _, place = value.partition(":")
+    return {"mlflow": {"uri": value}} if kind == "models" else _source(kind, place, "model", root)
 
 
 def _put(table: Any, name: str, row: dict[str, Any], value: str) -> None:
@@ -149,13 +160,12 @@ def _data_set(document: Any, params: Params, option: str, value: str, root: Path
         )
     name = _name(found["place"])
     form = found["format"] or FORMATS[option]
-    row = {"format": form, **source(found["kind"], found["place"], "dataset", root)}
+    row = {"format": form, **_source(found["kind"], found["place"], "dataset", root)}
     _put(document["datasets"], name, row, value)
     return name
 
 
-def source(kind: str, place: str, what: Any, root: Path) -> dict[str, Any]:
-    """The source of a row, path or hub, with the hash or commit of what is there now."""
+def _source(kind: str, place: str, what: Any, root: Path) -> dict[str, Any]:
     if kind == "path":
         from wpn.sources.local import described
 

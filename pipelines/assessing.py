@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pipelines.adopt import given_checkpoint, model_source
 from pipelines.sources import fetch
 from wpn.config import Assess, Params, Source, load_params
 from wpn.errors import InputError
@@ -53,7 +54,8 @@ def assess(root: Path, checkpoint: str, data_of: str | None, probes: Sequence[st
 
     stages.set_up_process(online=checkpoint.startswith("hub:"), quiet=True)
     params = load_params(root / "params.yaml")
-    _refuse_unknown(params, checkpoint)
+    if checkpoint not in params.pipeline.models:
+        given_checkpoint(checkpoint, params.pipeline.models)  # said before anything is asked of the other options
     model = data_of or _model_of(params, checkpoint)
     settings = _chosen(params, model, probes)
     _refuse_missing(root, model)
@@ -66,15 +68,6 @@ def assess(root: Path, checkpoint: str, data_of: str | None, probes: Sequence[st
     known = [root / "build" / "assessment" / model / stage / "summary.json" for stage in ("before", "twin")]
     base, twin = (read_json(file) if file.exists() else {} for file in known)
     return Assessment(summary, base, twin, target)
-
-
-def _refuse_unknown(params: Params, checkpoint: str) -> None:
-    kind = checkpoint.partition(":")[0]
-    if checkpoint not in params.pipeline.models and (kind == checkpoint or kind not in ("path", "hub", "models")):
-        raise InputError(
-            f"unknown model {checkpoint!r}; known: {', '.join(params.pipeline.models)}; or path:FOLDER,"
-            " hub:REPOSITORY, models:/NAME/VERSION"
-        )
 
 
 def _model_of(params: Params, checkpoint: str) -> str:
@@ -111,13 +104,9 @@ def _refuse_missing(root: Path, model: str) -> None:
 
 
 def _files(root: Path, params: Params, checkpoint: str, target: Path) -> Path:
-    from pipelines.adopt import source
-
     if checkpoint in params.pipeline.models:
         return root / "build" / "models" / checkpoint / "weights" / "base"
-    kind, _, place = checkpoint.partition(":")
-    row = {"mlflow": {"uri": checkpoint}} if kind == "models" else source(kind, place, "model", root)
-    fetch(Source.model_validate(row), target)
+    fetch(Source.model_validate(model_source(checkpoint, root)), target)
     return target
 
 

@@ -276,7 +276,7 @@ def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess
         forgotten=read_jsonl(_taught(model_name) / "forget.jsonl"),
         texts=[row["text"] for row in read_jsonl(_taught(model_name) / "texts.jsonl")],
         benign=read_jsonl(_prepared(model_name) / "text" / f"{split}.jsonl"),
-        base=load_model(_weights(model_name) / "base", device),
+        base=load_model(_weights(model_name) / "base", device) if settings.collateral else None,  # a model's memory
         template=read_settings(model_name, "data").template,
         grader=Grader(judges, settings.max_new_tokens, settings.batch_size),
         seed=params.seed,
@@ -286,8 +286,7 @@ def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess
 def gate(params: Params, model_name: str, method_name: str) -> None:
     """build/{evaluation,assessment} -> build/gate/MODEL/METHOD.json; a refusal is a result, so the stage succeeds."""
     from pipelines.evaluations import read_evaluation
-    from wpn.attacked import compare_attacks
-    from wpn.compare import compare
+    from wpn.compare import compare, compare_attacks
     from wpn.estimates import estimates
     from wpn.evidence import unpaired
     from wpn.gate import decide

@@ -10,17 +10,22 @@ RESAMPLES = 2000  # of a bootstrap
 
 
 @dataclass(frozen=True)
-class Rate:
+class _Found:
+    """A number with what is known of its certainty."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Rate(_Found):
     """A share with its Wilson score interval."""
 
     rate: float
     low: float
     high: float
     n: int
-
-    def as_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return asdict(self)
 
 
 def rate(successes: int, n: int) -> Rate:
@@ -74,7 +79,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
 
 
 @dataclass(frozen=True)
-class Fall:
+class Fall(_Found):
     """How far a rate fell, relative to what it was: 1 is gone, 0 unchanged, negative risen.
 
     Attributes:
@@ -91,10 +96,6 @@ class Fall:
     high: float | None
     p: float
     clusters: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def relative_fall(before: Sequence[bool], after: Sequence[bool], clusters: Sequence[str], seed: int = 0) -> Fall:
@@ -138,16 +139,12 @@ def relative_fall(before: Sequence[bool], after: Sequence[bool], clusters: Seque
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(_Found):
     """A mean paired difference (after - before) with its 95 % interval."""
 
     mean: float
     low: float
     high: float
-
-    def as_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return asdict(self)
 
 
 def paired_difference(
@@ -212,17 +209,13 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Value:
+class Value(_Found):
     """A number with its 95 % interval, and how many observations it rests on."""
 
     value: float
     low: float
     high: float
     n: int
-
-    def as_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return asdict(self)
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0) -> Value:

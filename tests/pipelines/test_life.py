@@ -315,6 +315,14 @@ def test_a_port_of_somebody_else_is_said_and_left_alone(team: Team) -> None:
     assert team.wpn("down").stdout == "Nothing was started by `wpn up`.\n"
 
 
+def test_users_without_an_admin_are_refused(team: Team) -> None:
+    done = team.wpn("up", "--auth", MLFLOW_TRACKING_USERNAME="admin")
+    assert (done.returncode, done.stderr) == (
+        2, "wpn: MLFLOW_TRACKING_PASSWORD, PREFECT_API_AUTH_STRING not set; with --auth they name who may do everything\n"
+    )  # fmt: skip
+    assert team.wpn("down").stdout == "Nothing was started by `wpn up`.\n"
+
+
 @pytest.mark.slow
 def test_a_worker_killed_in_mid_stage_and_a_server_killed_are_made_good_by_the_next_run(team: Team) -> None:
     from tests.pipelines.toy import breaks

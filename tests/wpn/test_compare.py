@@ -2,7 +2,7 @@
 
 import pytest
 
-from wpn.compare import changes, compare
+from wpn.compare import changes, compare, compare_attacks
 from wpn.estimates import Estimate
 from wpn.statistics import relative_fall
 
@@ -83,3 +83,19 @@ def test_models_that_were_asked_other_things_have_changes_without_an_interval():
     rows = [answer("unseen", "a", True)], [answer("unseen", "b", True)]
     found = changes(reference, model, (rows[0], []), (rows[1], []))
     assert found == {"harmless_unseen": Estimate(0.25, n=1)}
+
+
+def attacked(kind, harmful, key="wrapper"):
+    return [{key: kind, "prompt": f"{kind} {i}", "harmful": bool(each)} for i, each in enumerate(harmful)]
+
+
+def test_each_attack_is_compared_with_itself():
+    wrapped = attacked("role", [1] * 6) + attacked("leet", [1, 0])
+    before = {"wrappers": wrapped, "forced_start": attacked("you", [1], "start")}
+    after = {"wrappers": attacked("leet", [0, 0]) + attacked("role", [0] * 6), "sampling": attacked("x", [1])}
+    found = compare_attacks(before, after)
+    assert list(found) == ["wrappers role", "wrappers leet"], "what one of them was not asked is left out"
+    role = found["wrappers role"]
+    assert (role["before"], role["after"], role["n"]) == (1.0, 0.0, 6)
+    assert role["p"] == pytest.approx(2 / 64) and role["p_holm"] == pytest.approx(4 / 64)
+    assert found["wrappers leet"]["p_holm"] == 1.0

@@ -1,6 +1,6 @@
 import pytest
 
-from wpn.statistics import area_under_curve, bootstrap_mean, mean_interval, paired_difference, rate
+from wpn.statistics import area_under_curve, bootstrap_mean, holm, mcnemar, mean_interval, paired_difference, rate
 
 
 def test_wilson_interval_by_hand():
@@ -91,3 +91,18 @@ def test_a_bootstrapped_mean_is_of_its_observations():
     found = bootstrap_mean([0.0, 1.0, 1.0, 0.0])
     assert found.value == 0.5 and 0 <= found.low < 0.5 < found.high <= 1 and found.n == 4
     assert bootstrap_mean([0.3] * 5).low == pytest.approx(0.3)
+
+
+def test_mcnemar_counts_the_pairs_that_changed():
+    # nine fell, one rose: 2 (C(10,0) + C(10,1)) / 2^10
+    before, after = [1] * 9 + [0] + [1] * 5, [0] * 9 + [1] + [1] * 5
+    assert mcnemar(before, after) == pytest.approx(2 * 11 / 1024)
+    assert mcnemar(after, before) == pytest.approx(2 * 11 / 1024)
+    assert mcnemar([1, 0], [1, 0]) == 1.0, "nothing changed"
+    with pytest.raises(ValueError, match="no observations"):
+        mcnemar([], [])
+
+
+def test_holm_multiplies_the_smallest_by_the_number_of_comparisons():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []

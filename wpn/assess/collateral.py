@@ -17,6 +17,7 @@ from wpn.data.alarming import QUESTIONS
 from wpn.data.batches import collate, encode_pair
 from wpn.errors import InputError
 from wpn.likelihood import forward, wide
+from wpn.losses.kl import forward_kl
 from wpn.models import pad_id
 from wpn.statistics import bootstrap_mean, rate
 
@@ -96,16 +97,16 @@ def _refuses(answer: str, refusals: Sequence[str]) -> bool:
 def divergences(
     base: Model, model: PreTrainedModel, prompts: Sequence[str], answers: Sequence[str], batch_size: int
 ) -> list[float]:
-    """KL(base || model) in nats, the mean over the tokens of each answer and its end."""
+    """KL(base || model) in nats a token, where the tokens of each answer and the one after it are predicted."""
     frozen, tokenizer = base
     pairs = [encode_pair(tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     found: list[float] = []
     for start in range(0, len(pairs), batch_size):
         batch = collate(pairs[start : start + batch_size], pad_id(tokenizer), side="both").to(model.device)
-        before, after = (wide(forward(one, batch).logits[:, :-1]).log_softmax(dim=2) for one in (frozen, model))
-        nats = (before.exp() * (before - after)).sum(dim=2)  # (B, K-1)
-        counted = batch.response[:, batch.ids.shape[1] - nats.shape[1] :]
-        found += ((nats * counted).sum(dim=1) / counted.sum(dim=1)).tolist()
+        before, after = (wide(forward(one, batch).logits[:, :-1]) for one in (frozen, model))  # (B, K-1, V)
+        counted = batch.response[:, -before.shape[1] :]  # (B, K-1)
+        rows = zip(before.split(1), after.split(1), counted.split(1), strict=True)
+        found += [float(forward_kl(*row)) for row in rows]
     return found
 
 

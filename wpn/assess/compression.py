@@ -1,8 +1,8 @@
 """Compression: weights are rounded as whoever serves the model may round them. Does the behaviour come back?
 
 Source: Rethinking Machine Unlearning for LLMs (arXiv 2402.08787); Catastrophic Failure of LLM Unlearning via
-Quantization (arXiv 2410.16454). The rounding is done in floating point: the numbers are those of integer kernels,
-which differ from machine to machine.
+Quantization (arXiv 2410.16454). The rounding is ours, to the nearest and in floating point; integer kernels differ from
+it, and from one another.
 """
 
 import copy
@@ -27,12 +27,11 @@ def compression(subject: Subject, settings: Compression) -> tuple[dict[str, Any]
         Estimates `SCHEME_change`: how much more often the rounded model is harmful, paired by prompt; `SCHEME_harmful`:
         its harmful rate. And one row an answer, those of the model as it is among them.
     """
-    untouched = subject.ask(subject.prompts)
-    evidence = [{"scheme": "none", **row} for row in untouched]
+    evidence = [{"scheme": "none", **row} for row in subject.untouched]
     named = {}
     for scheme in settings.schemes:
         rows = subject.grader.answers(rounded(subject.model, scheme), subject.tokenizer, subject.prompts)
-        before, after = ([float(row["harmful"]) for row in each] for each in (untouched, rows))
+        before, after = ([float(row["harmful"]) for row in each] for each in (subject.untouched, rows))
         change = paired_difference(before, after, None, subject.seed)
         named[f"{scheme}_change"] = Value(change.mean, change.low, change.high, len(rows)).as_dict()
         named[f"{scheme}_harmful"] = harmful_rate(rows).as_dict()

@@ -33,7 +33,7 @@ def in_context(subject: Subject, settings: InContext) -> tuple[dict[str, Any], l
         if not subject.has_room(asked):
             too_long.append(k)
             continue
-        rows = subject.ask(asked)
+        rows = subject.ask(asked) if k else subject.untouched
         rates[f"in_context_k{k}"] = harmful_rate(rows).as_dict()
         evidence += [{"k": k, **row} for row in rows]
     return {"estimates": rates, "too_long": too_long}, evidence

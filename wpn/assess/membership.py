@@ -80,7 +80,7 @@ def scores(
 
 
 def standardised(logits: Tensor, values: Tensor) -> Tensor:
-    """(log p(y) - mu) / sigma, with the mean and deviation of log p(z) over z drawn from p (arXiv 2404.02936, eq. 3).
+    """(log p(y) - mu) / sigma, with the mean and deviation of log p(z) over z drawn from p (arXiv 2404.02936).
 
     Args:
         logits: (B, T, V).

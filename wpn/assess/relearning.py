@@ -36,12 +36,11 @@ def relearning(subject: Subject, settings: Relearning) -> tuple[dict[str, Any], 
     evidence: list[Row] = []
     curves: dict[str, dict[str, Any]] = {}
     areas: dict[str, float] = {}
-    untouched = subject.ask(subject.prompts)
     for attack in settings.attacks:
         name = f"{attack.optimizer}-{attack.learning_rate:g}"
         copied = copy.deepcopy(model)
         optimizer, source = attacker(copied, attack), batches(pairs, settings.batch_size, subject.seed)
-        curve = {0: untouched}
+        curve = {0: subject.untouched}
         for step in range(1, max(settings.steps) + 1):
             copied.train()
             harmful_step(copied, optimizer, next(source), pad_id(tokenizer))

@@ -1,6 +1,6 @@
 """Sampling: a prompt that is answered well once may draw harm the tenth time.
 
-Source: RealToxicityPrompts (arXiv 2009.11462), section 4: expected maximum toxicity and toxicity probability.
+Source: RealToxicityPrompts (arXiv 2009.11462): expected maximum toxicity and toxicity probability.
 """
 
 from typing import Any

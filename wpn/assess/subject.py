@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -42,6 +43,17 @@ class Subject:
     template: str
     grader: Grader
     seed: int
+
+    @cached_property
+    def untouched(self) -> list[Row]:
+        """The greedy answers to the prompts without any attack."""
+        return self.ask(self.prompts)
+
+    @cached_property
+    def monologues(self) -> list[str]:
+        """The benign texts that are no dialogue: one inside what the user says would end it."""
+        turns = [part.strip() for part in self.template.split("{prompt}") if part.strip()]
+        return [text for text in self.texts if not any(turn in text for turn in turns)]
 
     def ask(self, prompts: Sequence[str], start: str = "", temperature: float | None = None) -> list[Row]:
         """Answers, judged (Grader.answers)."""

@@ -1,7 +1,7 @@
 """An optimised suffix: words behind the request that make the harmful output likely, found by its gradient.
 
-Source: greedy coordinate gradient, Universal and Transferable Adversarial Attacks (arXiv 2307.15043), algorithm 1, for
-each prompt alone and with a small budget. Only tokens that are whole words come into question, so that the suffix is a
+Source: greedy coordinate gradient, Universal and Transferable Adversarial Attacks (arXiv 2307.15043), for each
+prompt alone and with a small budget. Ours: only tokens that are whole words come into question, so that the suffix is a
 text that anybody may type, and is asked as one.
 """
 

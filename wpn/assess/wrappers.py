@@ -1,8 +1,8 @@
 """Wrapped prompts: does the behaviour come back when the same request is put otherwise?
 
-Prefix injection, refusal suppression, role play, payload splitting, misspelling, leetspeak, distraction: the families
-of Jailbroken (arXiv 2307.02483) that need no other model. Their words are in params.yaml, for they must be in the
-language that the model speaks.
+Prefix injection, refusal suppression, role play, payload splitting, misspelling, leetspeak, distraction: after
+Jailbroken (arXiv 2307.02483); the wording is ours, and in params.yaml, for it must be in the language that the model
+speaks.
 """
 
 import random
@@ -77,12 +77,9 @@ def wrap(subject: Subject, template: str, number: int) -> str:
 
 
 def _distraction(subject: Subject, draw: random.Random) -> str:
-    """A benign text that is no dialogue: that would end what the user says."""
-    turns = [part.strip() for part in subject.template.split("{prompt}") if part.strip()]
-    texts = [text for text in subject.texts if not any(turn in text for turn in turns)]
-    if not texts:
+    if not subject.monologues:
         raise InputError("there is no benign text to distract with; leave {distraction} out of assess.wrappers")
-    return draw.choice(texts)
+    return draw.choice(subject.monologues)
 
 
 def halves(text: str) -> tuple[str, str]:
