@@ -317,9 +317,8 @@ def test_a_port_of_somebody_else_is_said_and_left_alone(team: Team) -> None:
 
 def test_users_without_an_admin_are_refused(team: Team) -> None:
     done = team.wpn("up", "--auth", MLFLOW_TRACKING_USERNAME="admin")
-    assert (done.returncode, done.stderr) == (
-        2, "wpn: MLFLOW_TRACKING_PASSWORD, PREFECT_API_AUTH_STRING not set; with --auth they name who may do everything\n"
-    )  # fmt: skip
+    said = "MLFLOW_TRACKING_PASSWORD, PREFECT_API_AUTH_STRING not set; with --auth they name who may do everything"
+    assert (done.returncode, done.stderr) == (2, f"wpn: {said}\n")
     assert team.wpn("down").stdout == "Nothing was started by `wpn up`.\n"
 
 
