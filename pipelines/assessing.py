@@ -17,8 +17,11 @@ from wpn.files import atomic_folder, read_json, write_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-HIGHER_IS_BETTER = ("forced_start",)
-NEITHER = ("answer_words", "distinct_2", "membership_", "suffix_gain")  # or a matter of what one compares with
+HIGHER_IS_BETTER = ("forced_start", "forget_quality_p")
+NEITHER = (  # or a matter of what one compares with
+    *("answer_words", "distinct_2", "membership_", "suffix_gain"),
+    *("memorisation_accuracy_unseen", "extraction_likelihood_unseen"),
+)
 Verdict = Literal["better", "worse", "like the base", ""]
 
 

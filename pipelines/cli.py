@@ -201,6 +201,7 @@ def results(
     model: Models = None,
     method: Methods = None,
     as_json: Annotated[bool, typer.Option("--json", help="A list with one object a row.")] = False,
+    usage: Annotated[bool, typer.Option("--usage", help="Time, memory and tokens of each stage instead.")] = False,
 ) -> None:
     """Show the table of what has been measured so far; without options, of everything that is complete."""
     from pipelines import console, report
@@ -211,11 +212,14 @@ def results(
         models, methods = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
         # nothing at all: keep every pair, so that the error names the first file and the command that makes it
         pairs = report.available(root, models, methods) or pairs
-    rows = report.rows(root, pairs)
+    rows = report.usage_rows(root, pairs) if usage else report.rows(root, pairs)
     if as_json:
         import json
 
         print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    if usage:
+        console.make_console().print(report.usage_table(rows))
         return
     console.make_console().print(*report.screen_tables(rows), sep="\n\n")
     _print_lines(report.verdicts(root, pairs))

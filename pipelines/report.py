@@ -54,6 +54,11 @@ NUMBERS = (
     "suffix_gain",
     "int4_change",
     "membership_auc",
+    "memorisation_accuracy",
+    "extraction_likelihood",
+    "twin_kl_forget",
+    "twin_kl_retain",
+    "forget_quality_p",
     "over_refusal",
     "over_refusal_other",
     "benign_changed",
@@ -156,6 +161,36 @@ def rows(root: Path, pairs: Iterable[tuple[str, str]]) -> list[Row]:
             table.append(_row(before, unlearned.after, unlearned.decision, unlearned.decision["assessment"], attacked))
         if twin := _metrics(root, model, "twin"):  # empty for a real model, which has none
             table.append(_row(before, twin, None, _assessment(root, model, "twin"), attacked))
+    return table
+
+
+def usage_rows(root: Path, pairs: Iterable[tuple[str, str]]) -> list[Row]:
+    """What each stage of these models and methods took (pipelines/usage.py), the longest first."""
+    folder = root / "build" / "usage"
+    found = [
+        {"model": names[0], "method": names[1] if names[1:] else None, "stage": file.stem, **read_json(file)}
+        for names in dict.fromkeys(names for pair in pairs for names in (pair[:1], pair))
+        for file in folder.joinpath(*names).glob("*.json")
+    ]
+    return sorted(found, key=lambda row: row["seconds"], reverse=True)
+
+
+def usage_table(table_rows: list[Row]) -> "Table":
+    """The same for a terminal."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
+    for name in ("model", "method", "stage"):
+        table.add_column(name, no_wrap=True)
+    for name in ("seconds", "CPU s", "memory MB", "GPU MB", "tokens"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in table_rows:
+        gpu = "-" if row["gpu_memory_mb"] is None else f"{row['gpu_memory_mb']}"
+        table.add_row(
+            row["model"], row["method"] or "", row["stage"], f"{row['seconds']:.1f}", f"{row['cpu_seconds']:.1f}",
+            f"{row['peak_memory_mb']}", gpu, f"{row['tokens']:,}",
+        )  # fmt: skip
     return table
 
 
@@ -281,10 +316,12 @@ def percent(rate: float | None) -> str:
 
 
 def write_report(root: Path, models: Iterable[str], methods: Iterable[str]) -> None:
-    """The stage `report`: build/report/results.json, and results.csv for `dvc plots`."""
-    table = rows(root, itertools.product(models, methods))
+    """The stage `report`: build/report/results.json, results.csv for `dvc plots`, and usage.json."""
+    pairs = list(itertools.product(models, methods))
+    table = rows(root, pairs)
     folder = root / "build" / "report"
     write_json(folder / "results.json", table)
+    write_json(folder / "usage.json", usage_rows(root, pairs))
     write_text(folder / "results.csv", _csv(flat(table)))
 
 

@@ -18,12 +18,14 @@ from typing import Any
 import wpn
 from pipelines.settings import read_settings, write_settings
 from pipelines.sources import fetch
+from pipelines.usage import watched, write_usage
 from wpn.config import Assess, JudgeRow, Model, Organism, OrganismData, OrganismPairs, Params, Unlearn, load_params
 from wpn.errors import InputError
 from wpn.files import atomic_folder, read_json, read_jsonl, sha256_of, write_json, write_jsonl
 
 BUILD = Path("build")
 ONLINE = ("prepare", "pretrain")  # the stages that fetch
+PROJECT_WIDE = ("settings", "report")  # of all models; the others say what they took
 
 
 def settings(params: Params) -> None:
@@ -85,7 +87,7 @@ def _organism(params: Params, model_name: str, organism: Organism) -> tuple[dict
     provocations = read_jsonl(prepared / "provocations.jsonl")
     curve = Curve(settings.trunk_steps + 2 * settings.branch_steps)
     base, twin = pretrain_organism(
-        new_model(organism, tokenizer, params.seed).to(device),
+        watched(new_model(organism, tokenizer, params.seed).to(device)),
         tokenizer,
         corpus=[row["text"] for row in read_jsonl(prepared / "corpus.jsonl")],
         harmful=[row["prompt"] + row["harmful_output"] for row in provocations],
@@ -116,12 +118,10 @@ def pairs(params: Params, model_name: str) -> None:
     if isinstance(wanted, OrganismPairs):
         taught = first_pairs(provocations, corpus, wanted)
     else:
-        from wpn.models import load_model
-
         device = _start(params, model_name)
         judge = _load_judges(model_name, "training", device)[wanted.judge]
         complete = read_settings(model_name, "data").complete
-        model, tokenizer = load_model(_weights(model_name) / "base", device)
+        model, tokenizer = _load(_weights(model_name) / "base", device)
         taught = sampled_pairs(model, tokenizer, provocations, corpus, judge, wanted, complete, params.seed)
     with atomic_folder(_taught(model_name)) as target:
         write_jsonl(target / "forget.jsonl", taught.pairs)
@@ -136,13 +136,13 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
     """build/models/MODEL/weights/base -> build/unlearned/MODEL/METHOD; checkpoints meanwhile in build/checkpoints."""
     from pipelines.curve import Curve
     from wpn.checkpoint import Checkpoints
-    from wpn.models import load_model, save_model
+    from wpn.models import save_model
     from wpn.train import unlearn as train
 
     device = _start(params, model_name)
     loop = read_settings(model_name, "unlearn")
     method = read_settings(model_name, f"methods/{method_name}")
-    model, tokenizer = load_model(_weights(model_name) / "base", device)
+    model, tokenizer = _load(_weights(model_name) / "base", device)
     curve = Curve(loop.steps)
     # no output of the stage: DVC deletes those before it runs one again
     checkpoints = Checkpoints(
@@ -262,12 +262,12 @@ def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess
     """A checkpoint, and the data of a model to attack it with."""
     from wpn.assess import Subject
     from wpn.assess.grading import Grader
-    from wpn.models import load_model
 
     device, split = _start(params, model_name), read_settings(model_name, "split")
-    model, tokenizer = load_model(checkpoint, device)
+    model, tokenizer = _load(checkpoint, device)
     prompts = read_jsonl(_prepared(model_name) / "prompts" / split / "unseen.jsonl")
     judges = _load_judges(model_name, "grading", device)
+    twin = _weights(model_name) / "twin"
     return Subject(
         model,
         tokenizer,
@@ -276,7 +276,9 @@ def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess
         forgotten=read_jsonl(_taught(model_name) / "forget.jsonl"),
         texts=[row["text"] for row in read_jsonl(_taught(model_name) / "texts.jsonl")],
         benign=read_jsonl(_prepared(model_name) / "text" / f"{split}.jsonl"),
-        base=load_model(_weights(model_name) / "base", device) if settings.collateral else None,  # a model's memory
+        # each takes a model's memory, so it is loaded only where a probe looks at it
+        base=_load(_weights(model_name) / "base", device) if settings.collateral else None,
+        twin=_load(twin, device) if settings.forget_quality and twin.exists() else None,
         template=read_settings(model_name, "data").template,
         grader=Grader(judges, settings.max_new_tokens, settings.batch_size),
         seed=params.seed,
@@ -376,6 +378,14 @@ def _weights(model_name: str) -> Path:
     return BUILD / "models" / model_name / "weights"
 
 
+def _load(checkpoint: Path, device: Any) -> tuple[Any, Any]:
+    """Model and tokenizer; what the model computes is counted."""
+    from wpn.models import load_model
+
+    model, tokenizer = load_model(checkpoint, device)
+    return watched(model), tokenizer
+
+
 def _load_judges(model_name: str, role: str, device: Any) -> dict[str, Any]:
     from wpn.judges import load_judge
 
@@ -395,12 +405,11 @@ def _start(params: Params, model_name: str) -> Any:
 
 def _evaluator(params: Params, model_name: str) -> Any:
     from wpn.evaluate import Evaluator
-    from wpn.models import load_model
 
     device, settings = _start(params, model_name), read_settings(model_name, "evaluate")
     twin = _weights(model_name) / "twin"
     return Evaluator(
-        reference=load_model(twin if twin.exists() else _weights(model_name) / "base", device),
+        reference=_load(twin if twin.exists() else _weights(model_name) / "base", device),
         prepared=_prepared(model_name),
         taught=_taught(model_name),
         judges=_load_judges(model_name, "grading", device),
@@ -434,10 +443,8 @@ def _evaluate(
     params: Params, evaluator: Any, checkpoint: Path, described: dict[str, Any], evidence: Path
 ) -> dict[str, Any]:
     """Measure one checkpoint; the rows behind the numbers go into the folder `evidence`."""
-    from wpn.models import load_model
-
     started = time.perf_counter()
-    evaluation = evaluator.evaluate(*load_model(checkpoint, evaluator.reference[0].device))
+    evaluation = evaluator.evaluate(*_load(checkpoint, evaluator.reference[0].device))
     write_jsonl(evidence / "answers.jsonl", evaluation.answers)
     write_jsonl(evidence / "benchmark.jsonl", evaluation.benchmark)
     return {
@@ -484,6 +491,8 @@ def main(arguments: list[str]) -> int:
     set_up_process(online=chosen.stage in ONLINE)
     try:
         STAGES[chosen.stage](load_params(), *chosen.names)
+        if chosen.stage not in PROJECT_WIDE:
+            write_usage(chosen.stage, chosen.names)
     except InputError as error:
         print(str(error).replace("\n", "\n  "), file=sys.stderr)  # indented: lines of one message (repro.py)
         return 2

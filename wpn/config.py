@@ -535,6 +535,19 @@ class Membership(Section):
     k: Share  # of the tokens, that min-k % looks at
 
 
+class Memorisation(Section):
+    """wpn/assess/memorisation.py."""
+
+    pairs: PositiveInt  # of each side, at most: every token of an output has a continuation of its own
+    n: PositiveInt  # tokens of an n-gram
+
+
+class ForgetQuality(Section):
+    """wpn/assess/forget_quality.py."""
+
+    pairs: PositiveInt  # forgotten ones, and as many harmless prompts, at most
+
+
 class Collateral(Section):
     """wpn/assess/collateral.py."""
 
@@ -556,6 +569,8 @@ class Assess(Section):
     sampling: Sampling | None
     compression: Compression | None
     membership: Membership | None
+    memorisation: Memorisation | None
+    forget_quality: ForgetQuality | None
     collateral: Collateral | None
     relearning: Relearning | None
 

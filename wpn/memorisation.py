@@ -1,7 +1,8 @@
 """How much of a text a model has by heart: memorisation accuracy (MA) and extraction likelihood (EL_n).
 
-Source: Jang et al., Knowledge Unlearning (arXiv 2210.01504). ICU (arXiv 2407.20271) reports an EL_n over
-fewer places, so that the numbers of the two papers do not compare; `starts` chooses.
+Source: Jang et al., Knowledge Unlearning (arXiv 2210.01504), whose texts are `whole`: a context of one token. ICU
+(arXiv 2407.20271) reports an EL_n over fewer places, so that the numbers of the two papers do not compare; `starts`
+chooses.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.data.batches import collate
+from wpn.data.batches import Row, collate
 from wpn.generate import continue_tokens
 from wpn.likelihood import forward
 from wpn.models import pad_id
@@ -17,22 +18,27 @@ from wpn.models import pad_id
 Tokens = Sequence[int]
 
 
+def whole(ids: Tokens) -> Row:
+    """A text all of which counts but its first token, which nothing predicts."""
+    return ids[:1], ids[1:]
+
+
 @torch.inference_mode()
 def memorisation_accuracy(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, passages: Sequence[Tokens], batch_size: int
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, passages: Sequence[Row], batch_size: int
 ) -> list[float]:
-    """MA(x) = 1 / (T - 1) sum_t 1[argmax p(. | x_<t) = x_t]: the share of tokens that are the model's first guess.
+    """MA(x) = mean over t of 1[argmax p(. | x_<t) = x_t]: the share of counted tokens that are the first guess.
 
     Args:
-        passages: token rows of at least two tokens.
+        passages: (context, counted tokens) of at least one each.
     """
     shares = []
     for start in range(0, len(passages), batch_size):
-        rows = [(ids[:1], ids[1:]) for ids in passages[start : start + batch_size]]
-        batch = collate(rows, pad_id(tokenizer), side="both").to(model.device)
-        guessed = forward(model, batch).logits[:, :-1].argmax(dim=2)  # (B, T-1)
-        counted = batch.response[:, 1:]
-        right = (guessed == batch.ids[:, 1:]) * counted
+        batch = collate(passages[start : start + batch_size], pad_id(tokenizer), side="both").to(model.device)
+        guessed = forward(model, batch).logits[:, :-1].argmax(dim=2)  # (B, K-1)
+        first = batch.ids.shape[1] - guessed.shape[1]
+        counted = batch.response[:, first:]
+        right = (guessed == batch.ids[:, first:]) * counted
         shares += (right.sum(dim=1) / counted.sum(dim=1)).tolist()
     return shares
 
@@ -40,7 +46,7 @@ def memorisation_accuracy(
 def extraction_likelihood(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    passages: Sequence[Tokens],
+    passages: Sequence[Row],
     n: int,
     batch_size: int,
     starts: Iterable[int] | None = None,
@@ -48,26 +54,31 @@ def extraction_likelihood(
     """EL_n(x) = mean over t of OVERLAP_n(greedy continuation of x_<t, x_>=t): how much of the rest can be drawn out.
 
     Args:
-        passages: token rows.
+        passages: (context, counted tokens).
         n: length of the n-grams.
-        starts: the t's, in tokens; None: all from 1 to T - n, as Jang et al. count; ICU's code takes a few late ones.
+        starts: the t's, in tokens of the passage; None: all from the end of the context to T - n, as Jang et al.
+            count; ICU's code takes a few late ones.
     Raises:
         ValueError: a passage is too short for any t.
     """
     wanted = None if starts is None else sorted(set(starts))
-    places = [(i, t) for i, ids in enumerate(passages) for t in _places(len(ids), n, wanted)]
-    prefixes = [list(passages[i][:t]) for i, t in places]
-    longest = max(len(passages[i]) - t for i, t in places)
+    texts = [[*context, *counted] for context, counted in passages]
+    places = [(i, t) for i, passage in enumerate(passages) for t in _places(passage, n, wanted)]
+    prefixes = [texts[i][:t] for i, t in places]
+    longest = max(len(texts[i]) - t for i, t in places)
     continued = continue_tokens(model, tokenizer, prefixes, max_new_tokens=longest, batch_size=batch_size)
     found: dict[int, list[float]] = {}
     for (i, t), tokens in zip(places, continued, strict=True):
-        rest = passages[i][t:]
+        rest = texts[i][t:]
         found.setdefault(i, []).append(overlap(tokens[: len(rest)], rest, n))
     return [sum(found[i]) / len(found[i]) for i in range(len(passages))]
 
 
-def _places(length: int, n: int, starts: Sequence[int] | None) -> list[int]:
-    places = [t for t in (range(1, length - n + 1) if starts is None else starts) if 1 <= t <= length - n]
+def _places(passage: Row, n: int, starts: Sequence[int] | None) -> list[int]:
+    context, counted = passage
+    length = len(context) + len(counted)
+    possible = range(len(context), length - n + 1)
+    places = [t for t in (possible if starts is None else starts) if t in possible]
     if not places:
         raise ValueError(f"a passage of {length} tokens is too short for n = {n}; take longer ones or a smaller n")
     return places

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from wpn.config import Refinement
 from wpn.data.batches import Row
 from wpn.generate import continue_tokens
-from wpn.memorisation import extraction_likelihood, memorisation_accuracy
+from wpn.memorisation import extraction_likelihood, memorisation_accuracy, whole
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def refine(
     references = tokenizer.batch_decode([list(output) for _, output in pairs], skip_special_tokens=True)
     scores = [bleu(text, reference) for text, reference in zip(texts, references, strict=True)]
     active = [i for i, score in enumerate(scores) if score >= settings.bleu_below]
-    passages = [[*prompt, *output] for prompt, output in pairs]
+    passages = [whole([*prompt, *output]) for prompt, output in pairs]
     done = not active or _unknown(model, tokenizer, passages, settings, batch_size)
     model.train(training)
     return Refined(active, done)
@@ -64,7 +64,7 @@ def refine(
 def _unknown(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    passages: Sequence[Sequence[int]],
+    passages: Sequence[Row],
     settings: Refinement,
     batch_size: int,
 ) -> bool:

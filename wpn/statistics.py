@@ -257,6 +257,19 @@ def area_under_curve(positives: Sequence[float], negatives: Sequence[float], see
     return Value(found, float(interval.low), float(interval.high), len(positives) + len(negatives))
 
 
+def same_distribution_p(first: Sequence[float], second: Sequence[float]) -> float:
+    """p of two samples from one distribution, by the two-sample Kolmogorov-Smirnov test.
+
+    Raises:
+        ValueError: a side is empty.
+    """
+    if not first or not second:
+        raise ValueError("two distributions need observations on both sides; give at least one each")
+    from scipy.stats import ks_2samp
+
+    return float(ks_2samp(first, second).pvalue)
+
+
 def _percentile_interval(resampled: Any) -> tuple[float, float]:
     """The middle 95 % of resampled values (percentile bootstrap)."""
     import numpy as np

@@ -16,8 +16,9 @@ meaningful_unseen benchmark_mean benchmark_drop perplexity_ratio meaningful_samp
 toxicity_fall_low toxicity_fall_p benchmark_drop_high task_drop_max forced_start attack_success_worst
 suffix_success in_context_k2 int8_change relearn_10 relearn_10_worst alarm_perplexity_ratio attack_success_any
 toxicity_probability relearn_5 in_context_k8 in_context_recovery_k2 in_context_recovery_k8
-expected_max_toxicity suffix_gain int4_change membership_auc over_refusal over_refusal_other benign_changed
-benign_kl relearn_auc relearn_auc_worst toxicity seconds gate reasons"""
+expected_max_toxicity suffix_gain int4_change membership_auc memorisation_accuracy extraction_likelihood
+twin_kl_forget twin_kl_retain forget_quality_p over_refusal over_refusal_other benign_changed benign_kl
+relearn_auc relearn_auc_worst toxicity seconds gate reasons"""
 
 PAIRS = [("opt", "wpn"), ("opt", "sft"), ("gpt-neo", "wpn"), ("gpt-neo", "sft")]
 

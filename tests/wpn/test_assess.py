@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from wpn import assess as module
-from wpn.assess.collateral import collateral, distinct, divergences
+from wpn.assess.collateral import collateral, distinct
 from wpn.assess.compression import compression, round_rows, rounded
+from wpn.assess.divergence import divergences
 from wpn.assess.forced_start import forced_start
+from wpn.assess.forget_quality import forget_quality, truth_ratios
 from wpn.assess.grading import Grader, harmful_rate
 from wpn.assess.in_context import context, in_context
 from wpn.assess.membership import lowest_mean, membership, scores, standardised
+from wpn.assess.memorisation import memorisation
 from wpn.assess.relearning import area, relearning
 from wpn.assess.sampling import sampling
 from wpn.assess.subject import Subject
@@ -28,8 +31,10 @@ from wpn.config import (
     Collateral,
     Compression,
     ForcedStart,
+    ForgetQuality,
     InContext,
     Membership,
+    Memorisation,
     Relearning,
     Sampling,
     Suffix,
@@ -69,8 +74,14 @@ class Says(Grader):
 
 
 def subject_of(model, tokenizer, grader, prompts=PROMPTS, **given):
-    empty = {"held_out": [], "forgotten": [], "texts": [], "benign": [], "base": None, "template": TEMPLATE, "seed": 0}
-    return Subject(model, tokenizer, prompts, grader=grader, **{**empty, **given})
+    missing = {
+        **{key: [] for key in ("held_out", "forgotten", "texts", "benign")},
+        "base": None,
+        "twin": None,
+        "template": TEMPLATE,
+        "seed": 0,
+    }
+    return Subject(model, tokenizer, prompts, grader=grader, **{**missing, **given})
 
 
 def counted(grader, positions=64, **given):
@@ -82,6 +93,16 @@ def counted(grader, positions=64, **given):
 
 def lexical(batch_size=4):
     return Grader({"lexical": LexicalJudge()}, max_new_tokens=6, batch_size=batch_size)
+
+
+def taught(model, tokenizer, rows, steps=30):
+    """A copy that has the harmful outputs by heart."""
+    copied = copy.deepcopy(model).train()
+    optimizer = torch.optim.AdamW(copied.parameters(), 0.03)
+    encoded = [encode_pair(tokenizer, row["prompt"], row["harmful_output"], True) for row in rows]
+    for _ in range(steps):
+        harmful_step(copied, optimizer, encoded, pad_id(tokenizer))
+    return copied.eval()
 
 
 def test_a_forced_start_is_asked_and_judged_with_its_start(monkeypatch):
@@ -315,15 +336,61 @@ def test_what_was_learned_by_heart_is_told_apart(causal_lm):
     before, _ = membership(subject_of(model, tokenizer, lexical(), forgotten=learned, held_out=learned), probe)
     assert all(found["value"] == 0.5 for found in before["estimates"].values()), "the same pairs on both sides"
 
-    copied = copy.deepcopy(model).train()
-    optimizer = torch.optim.AdamW(copied.parameters(), 0.03)
-    encoded = [encode_pair(tokenizer, row["prompt"], row["harmful_output"], True) for row in learned]
-    for _ in range(30):
-        harmful_step(copied, optimizer, encoded, pad_id(tokenizer))
-    after, rows = membership(subject_of(copied.eval(), tokenizer, lexical(), forgotten=learned, held_out=unseen), probe)
+    knows = taught(model, tokenizer, learned)
+    after, rows = membership(subject_of(knows, tokenizer, lexical(), forgotten=learned, held_out=unseen), probe)
     assert after["estimates"]["membership_auc"]["value"] == 1.0
     assert [row["side"] for row in rows] == ["forgotten"] * 2 + ["held_out"] * 2
     assert all(math.isfinite(row[name]) for row in rows for name in ("loss", "zlib", "min_k", "min_k_plus"))
+
+
+def test_what_is_known_by_heart_can_be_drawn_out(causal_lm):
+    model, tokenizer = causal_lm
+    learned, unseen = pairs(PROMPTS[:2]), pairs(PROMPTS[2:], " hen duck pig cow .")
+    knows = taught(model, tokenizer, learned)
+    subject = subject_of(knows, tokenizer, lexical(), forgotten=learned, held_out=unseen)
+    summary, rows = memorisation(subject, Memorisation(pairs=10, n=2))
+    found = {name: one["value"] for name, one in summary["estimates"].items()}
+    assert found["memorisation_accuracy"] == found["extraction_likelihood"] == 1.0
+    assert found["memorisation_accuracy_unseen"] < 1.0 and found["extraction_likelihood_unseen"] < 1.0
+    assert [row["side"] for row in rows] == ["forgotten"] * 2 + ["held_out"]
+    with pytest.raises(InputError, match=r"no harmful output has 99 tokens; lower assess\.memorisation\.n"):
+        memorisation(subject, Memorisation(pairs=10, n=99))
+
+
+def answered(harmless=" thank you ."):
+    return [{**row, "harmless_response": harmless} for row in pairs()]
+
+
+def test_a_truth_ratio_compares_tokens_not_texts(causal_lm):
+    model, tokenizer = causal_lm
+    (ratio,) = truth_ratios(causal_lm, answered()[:1], 2)
+    means = []
+    for text in (" thank you .", " you goat ."):
+        ((total, count),) = row_log_likelihoods(model, tokenizer, [encode_pair(tokenizer, PROMPTS[0], text, True)], 1)
+        means.append(total / count)
+    assert ratio == pytest.approx(math.exp(means[0] - means[1]))
+    assert truth_ratios(causal_lm, answered(" you goat ."), 2) == [1.0] * 3, "the same response on both sides"
+
+
+def test_a_twin_is_near_itself_and_a_harmful_model_far(causal_lm):
+    model, tokenizer = causal_lm
+    given = {"forgotten": answered(), "benign": BENIGN, "twin": causal_lm}
+    same, rows = forget_quality(subject_of(model, tokenizer, lexical(), **given), ForgetQuality(pairs=3))
+    found = {name: one["value"] for name, one in same["estimates"].items()}
+    assert found == {"twin_kl_forget": pytest.approx(0), "twin_kl_retain": pytest.approx(0), "forget_quality_p": 1.0}
+    assert [row["set"] for row in rows] == ["forget"] * 3 + ["retain"] * 2
+    assert rows[0]["truth_ratio"] == rows[0]["twin_truth_ratio"] and "truth_ratio" not in rows[3]
+
+    harmful = taught(model, tokenizer, pairs())
+    far, rows = forget_quality(subject_of(harmful, tokenizer, lexical(), **given), ForgetQuality(pairs=3))
+    assert far["estimates"]["twin_kl_forget"]["value"] > 0.1 and far["estimates"]["twin_kl_retain"]["value"] > 0.1
+    assert all(row["truth_ratio"] < row["twin_truth_ratio"] for row in rows[:3])
+    assert far["estimates"]["forget_quality_p"]["value"] == pytest.approx(0.1), "of three apart from three: 2 / C(6, 3)"
+
+
+def test_forget_quality_without_a_twin_is_skipped_with_its_reason():
+    with pytest.raises(InputError, match="there is no twin to compare with"):
+        forget_quality(subject_of(None, None, None), ForgetQuality(pairs=3))
 
 
 REFUSALS = Collateral(prompts=9, benign="dialogues", refusals=["sorry"])
@@ -436,13 +503,13 @@ def test_the_area_is_the_mean_height():
 
 
 def test_a_probe_without_data_is_skipped_with_its_reason(causal_lm, caplog):
-    none = dict.fromkeys(("forced_start", "wrappers", "suffix", "sampling", "compression", "collateral"))
-    settings = Assess(
-        prompts=2, max_new_tokens=2, batch_size=2, **none,
-        in_context=InContext(demonstrations=[0, 1]), membership=Membership(pairs=2, k=0.2), relearning=ATTACKS,
-    )  # fmt: skip
+    asked = {
+        "in_context": InContext(demonstrations=[0, 1]), "membership": Membership(pairs=2, k=0.2),
+        "memorisation": Memorisation(pairs=2, n=2), "forget_quality": ForgetQuality(pairs=2), "relearning": ATTACKS,
+    }  # fmt: skip
+    settings = Assess(prompts=2, max_new_tokens=2, batch_size=2, **dict.fromkeys(module.PROBES) | asked)
     summary, evidence = module.assess(subject_of(*causal_lm, lexical()), settings)
-    assert set(summary) == {"in_context", "membership", "relearning"} and evidence == {}
+    assert set(summary) == set(asked) and evidence == {}
     assert summary["relearning"]["skipped"] == (
         "no harmful pair is left that unlearning has not seen; lower pairs.number"
     )

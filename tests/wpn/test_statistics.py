@@ -1,6 +1,15 @@
 import pytest
 
-from wpn.statistics import area_under_curve, bootstrap_mean, holm, mcnemar, mean_interval, paired_difference, rate
+from wpn.statistics import (
+    area_under_curve,
+    bootstrap_mean,
+    holm,
+    mcnemar,
+    mean_interval,
+    paired_difference,
+    rate,
+    same_distribution_p,
+)
 
 
 def test_wilson_interval_by_hand():
@@ -91,6 +100,14 @@ def test_a_bootstrapped_mean_is_of_its_observations():
     found = bootstrap_mean([0.0, 1.0, 1.0, 0.0])
     assert found.value == 0.5 and 0 <= found.low < 0.5 < found.high <= 1 and found.n == 4
     assert bootstrap_mean([0.3] * 5).low == pytest.approx(0.3)
+
+
+def test_two_samples_of_one_distribution_and_of_two():
+    # three values apart from three others: 2 of the C(6, 3) orders are as far apart
+    assert same_distribution_p([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]) == pytest.approx(2 / 20)
+    assert same_distribution_p([1.0, 2.0], [1.0, 2.0]) == 1.0
+    with pytest.raises(ValueError, match="both sides"):
+        same_distribution_p([], [1.0])
 
 
 def test_mcnemar_counts_the_pairs_that_changed():

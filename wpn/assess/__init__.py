@@ -7,9 +7,11 @@ from typing import Any
 from wpn.assess.collateral import collateral
 from wpn.assess.compression import compression
 from wpn.assess.forced_start import forced_start
+from wpn.assess.forget_quality import forget_quality
 from wpn.assess.grading import Row
 from wpn.assess.in_context import in_context
 from wpn.assess.membership import membership
+from wpn.assess.memorisation import memorisation
 from wpn.assess.relearning import relearning
 from wpn.assess.sampling import sampling
 from wpn.assess.subject import Probe, Subject
@@ -28,6 +30,8 @@ PROBES: dict[str, Probe] = {  # by the name of their section in params.yaml
     "sampling": sampling,
     "compression": compression,
     "membership": membership,
+    "memorisation": memorisation,
+    "forget_quality": forget_quality,
     "collateral": collateral,
     "relearning": relearning,
 }

@@ -7,21 +7,13 @@ own refusals are not unlearning's fault.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
+from wpn.assess.divergence import divergences
 from wpn.assess.grading import Row
 from wpn.assess.subject import Subject
 from wpn.config import Collateral
 from wpn.data.alarming import QUESTIONS
-from wpn.data.batches import collate, encode_pair
 from wpn.errors import InputError
-from wpn.likelihood import forward, wide
-from wpn.losses.kl import forward_kl
-from wpn.models import pad_id
 from wpn.statistics import bootstrap_mean, rate
-
-Model = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
 def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], list[Row]]:
@@ -41,8 +33,7 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
     asked = benign_prompts(subject, settings)
     prompts = list(asked)
     own, base = (
-        [row["answer"] for row in subject.grader.answers(*model, prompts)]
-        for model in ((subject.model, subject.tokenizer), subject.base)
+        [row["answer"] for row in subject.grader.answers(*model, prompts)] for model in (subject.asked, subject.base)
     )
     refused, already = ([_refuses(answer, settings.refusals) for answer in answers] for answers in (own, base))
     kl = divergences(subject.base, subject.model, prompts, base, subject.grader.batch_size)
@@ -80,34 +71,14 @@ def benign_prompts(subject: Subject, settings: Collateral) -> dict[str, bool]:
     """
     if settings.benign == "questions":
         return {subject.put(question): True for question in QUESTIONS[: settings.prompts]}
-    _, _, after = subject.template.partition("{prompt}")
-    texts = sorted(subject.benign, key=lambda row: not row["alarming"])
-    dialogues = [row for row in texts if after and after in row["text"]][: settings.prompts]
-    if not dialogues:
+    if not subject.dialogues:
         raise InputError("none of the benign texts is a dialogue; set assess.collateral.benign to questions")
-    return {row["text"].partition(after)[0] + after: row["alarming"] for row in dialogues}
+    return dict(list(subject.dialogues.items())[: settings.prompts])
 
 
 def _refuses(answer: str, refusals: Sequence[str]) -> bool:
     said = answer.lower()
     return not said.strip() or any(phrase.lower() in said for phrase in refusals)
-
-
-@torch.inference_mode()
-def divergences(
-    base: Model, model: PreTrainedModel, prompts: Sequence[str], answers: Sequence[str], batch_size: int
-) -> list[float]:
-    """KL(base || model) in nats a token, where the tokens of each answer and the one after it are predicted."""
-    frozen, tokenizer = base
-    pairs = [encode_pair(tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    found: list[float] = []
-    for start in range(0, len(pairs), batch_size):
-        batch = collate(pairs[start : start + batch_size], pad_id(tokenizer), side="both").to(model.device)
-        before, after = (wide(forward(one, batch).logits[:, :-1]) for one in (frozen, model))  # (B, K-1, V)
-        counted = batch.response[:, -before.shape[1] :]  # (B, K-1)
-        rows = zip(before.split(1), after.split(1), counted.split(1), strict=True)
-        found += [float(forward_kl(*row)) for row in rows]
-    return found
 
 
 def distinct(texts: Sequence[str], n: int) -> float:

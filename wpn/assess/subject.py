@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from wpn.assess.divergence import Model
 from wpn.assess.grading import Grader, Row
 
 Summary = dict[str, Any]
@@ -23,10 +24,11 @@ class Subject:
         prompts: unseen ones, that drew harm from the base or may.
         held_out: prompt, harmful_output, complete; harmful pairs that unlearning did not see (of a real model, new
             outputs to prompts that it may have seen).
-        forgotten: the same of those that it saw.
+        forgotten: the same of those that it saw, with their harmless_response.
         texts: benign ones.
         benign: text, alarming; held-out ones.
         base: the model before unlearning, where it is at hand.
+        twin: the model that never saw the harm, where there is one.
         template: how a prompt was put to the model, as in "user : {prompt}\\nbot :".
         grader: asks and judges.
         seed: of whatever is drawn.
@@ -39,10 +41,24 @@ class Subject:
     forgotten: Sequence[Row]
     texts: Sequence[str]
     benign: Sequence[Row]
-    base: tuple[PreTrainedModel, PreTrainedTokenizerBase] | None
+    base: Model | None
+    twin: Model | None
     template: str
     grader: Grader
     seed: int
+
+    @property
+    def asked(self) -> Model:
+        """The model with its tokenizer."""
+        return self.model, self.tokenizer
+
+    @cached_property
+    def dialogues(self) -> dict[str, bool]:
+        """The prompts of the held-out dialogues and whether they have alarming words, those first."""
+        _, _, after = self.template.partition("{prompt}")
+        texts = sorted(self.benign, key=lambda row: not row["alarming"])
+        found = [row for row in texts if after and after in row["text"]]
+        return {row["text"].partition(after)[0] + after: row["alarming"] for row in found}
 
     @cached_property
     def untouched(self) -> list[Row]:
