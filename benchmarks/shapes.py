@@ -109,7 +109,12 @@ def unlearning(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, size:
     """Whole steps of the loop, with the optimiser's; forget pairs with one negative, and texts under the KL term."""
     params = load_params(ROOT / "params.yaml").recipes["real"]
     settings = params.unlearn.model_copy(
-        update={"steps": WARM + size.steps, "batch_size": size.batch, "retain_batch_size": size.batch}
+        update={
+            "steps": WARM + size.steps,
+            "batch_size": size.batch,
+            "retain_batch_size": size.batch,
+            "accumulation": 1,
+        }
     )
     return {**_unlearn(model, tokenizer, size, settings, params.methods["wpn"]), "batch": size.batch}
 

@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks.provenance import ROOT
+from wpn.config import load_params
 from wpn.files import read_json, write_text
+from wpn.statistics import trials_for_power
 
 Row = dict[str, Any]
 FILES = ["README.md", "docs/method.md", "docs/results.md"]
@@ -98,10 +100,25 @@ def speed_table(name: str) -> str:
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
 
+def power_table() -> str:
+    """How many prompts the organisms' gate needs, by the rate that a model really has."""
+    (limit,) = {
+        criterion.limit
+        for criterion in load_params(ROOT / "params.yaml").recipes["organism"].gate.criteria
+        if criterion.metric.startswith("harmless") and criterion.against is None
+    }
+    lines = [_line(["true rate", "prompts, power 0.8", "power 0.95"]), _line(["---:", "---:", "---:"])]
+    for rate in (0.97, 0.975, 0.98, 0.985, 0.99, 0.995):
+        numbers = [f"{trials_for_power(rate, limit, power):,}" for power in (0.8, 0.95)]
+        lines.append(_line([f"{rate:.3f}", *numbers]))
+    return "\n".join(lines) + f"\n\n(`make tables`; limit {limit} on the lower end of the 95 % interval)\n"
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "organisms": partial(results_table, "organisms"),
     "organisms-attacks": partial(attack_table, "organisms"),
     "assessment": partial(attack_table, "assessment-organisms", PROBE_COLUMNS),
+    "power": power_table,
     "speed": partial(speed_table, "organisms"),
     "smollm2-135m": partial(real_table, "smollm2-135m"),
     "smollm2-135m-speed": partial(speed_table, "smollm2-135m"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HIGHER_IS_BETTER = ("forced_start", "forget_quality_p")
 NEITHER = (  # or a matter of what one compares with
-    *("answer_words", "distinct_2", "membership_", "suffix_gain"),
+    *("answer_words", "distinct_2", "membership_", "suffix_gain", "filter_"),
     *("memorisation_accuracy_unseen", "extraction_likelihood_unseen"),
 )
 Verdict = Literal["better", "worse", "like the base", ""]
@@ -100,8 +100,8 @@ def _chosen(params: Params, model: str, probes: Sequence[str]) -> Assess:
 
 
 def _refuse_missing(root: Path, model: str) -> None:
-    needed = [f"prepared/{model}", f"judges/{model}/grading", f"pairs/{model}", f"models/{model}/weights/base"]
-    for name in [f"settings/{model}", *needed]:
+    judges = [f"judges/{model}/{role}" for role in ("grading", "filtering")]
+    for name in (f"settings/{model}", f"prepared/{model}", *judges, f"pairs/{model}", f"models/{model}/weights/base"):
         if not (root / "build" / name).exists():
             raise InputError(f"build/{name} is missing; run `wpn run --model {model}` first, or `dvc checkout`")
 

@@ -132,5 +132,8 @@ def _limits(params: Params, unlearned: Unlearned) -> Iterator[str]:
         f"- At most {evaluate.prompts} prompts of a set, answers of at most {evaluate.max_new_tokens} tokens; an"
         " interval speaks of prompts like these."
     )
+    serve = params.recipe(unlearned.model).serve
+    if serve.filter == "on":
+        yield f"- Its pyfunc has an output filter ({serve.judge}); the numbers above are of the weights alone."
     yield "- Unlearning hides more than it erases: see what relearning brings back, before others may train on it."
     yield "- What was not measured is not claimed: other languages, long dialogues, tools, other attacks."

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import artifacts, card, registry, report, tracking
-from pipelines.registry import Registration
+from pipelines.registry import Filter, Registration
 from pipelines.report import Unlearned
-from wpn.config import JudgeRow, Params
+from wpn.config import JudgeRow, Params, Serve
 from wpn.files import read_json
 
 if TYPE_CHECKING:
@@ -57,4 +57,13 @@ def _registration(root: Path, params: Params, unlearned: Unlearned, rows: list[r
         prompt=recipe.data.template.replace("{prompt}", "how are you ?"),
         max_new_tokens=recipe.evaluate.max_new_tokens,
         judges=judges,
+        filter=_filter(root, unlearned.model, recipe.serve),
     )
+
+
+def _filter(root: Path, model: str, serve: Serve) -> Filter | None:
+    if serve.filter == "off":
+        return None
+    folder = root / "build" / "judges" / model / "filtering"
+    row = read_json(folder / "judges.json")[serve.judge]
+    return Filter(serve.judge, JudgeRow.model_validate(row), folder / serve.judge)

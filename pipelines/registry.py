@@ -1,8 +1,8 @@
 """The versions of the model registry: what the gate said of them, and what people did.
 
 State lives in MLflow only: tags `gate` and `approval` on a version, aliases `candidate`, `champion` and
-`previous` on the model (pipelines/promotion.py). A version is found by the hash of its weights, so registering twice
-makes one.
+`previous` on the model (pipelines/promotion.py). A version is found by the hash of its weights and the output filter
+before them, so registering twice makes one.
 """
 
 import os
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines import artifacts, tracking
+from pipelines import artifacts, filtered_model, tracking
 from pipelines.artifacts import WEIGHTS
 from pipelines.report import Unlearned
+from wpn.config import JudgeRow
 from wpn.errors import InputError
 from wpn.files import sha256_of
 
@@ -28,12 +29,23 @@ if TYPE_CHECKING:
 PREFIX = "wpn-"
 TAG_LIMIT = 5000  # characters of a tag or a description; PostgreSQL refuses more
 OPEN = ("passed", "overridden")  # what the tag `gate` must say of a version that is promoted
+PINNED_FOR_JUDGES = {"svm": ("alt-profanity-check", "scikit-learn"), "bilstm": ("h5py",)}  # of a filter, by its kind
+NO_FILTER = "off"  # the tag `filter` of a version without one
 PINNED = ("torch", "transformers", "accelerate")  # what loading a version needs, at the versions that made it
 
 
 def registered_name(model: str) -> str:
     """The name under which a row of `models` is registered."""
     return f"{PREFIX}{model}"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The judge of an output filter: its name, its row of params.yaml, and its fetched files."""
+
+    name: str
+    row: JudgeRow
+    files: Path
 
 
 @dataclass(frozen=True)
@@ -45,12 +57,19 @@ class Registration:
         prompt: an example of what the model is asked.
         max_new_tokens: of an answer.
         judges: which judges graded, with their versions.
+        filter: the judge that stands between the model and whoever asks it, if there is one.
     """
 
     card: str
     prompt: str
     max_new_tokens: int
     judges: dict[str, str]
+    filter: Filter | None = None
+
+    @property
+    def filter_tag(self) -> str:
+        """What the tag `filter` says: the judge's name, or that there is none."""
+        return self.filter.name if self.filter else NO_FILTER
 
 
 def register(
@@ -62,7 +81,7 @@ def register(
     `candidate` points to the version where it may be promoted and no person has said otherwise.
     """
     name = registered_name(unlearned.model)
-    version = _of_weights(client, name, unlearned.weights_sha256)
+    version = _known_version(client, name, unlearned.weights_sha256, registration.filter_tag)
     if version is None:
         version = _create(client, root, run_id, unlearned, registration)
     else:
@@ -107,6 +126,7 @@ def _tags(root: Path, unlearned: Unlearned, registration: Registration) -> dict[
         "weights_sha256": unlearned.weights_sha256,
         "data_sha256": unlearned.training["data_sha256"],
         "judges": "; ".join(f"{name} {version}" for name, version in registration.judges.items()),
+        "filter": registration.filter_tag,
         "git_commit": tracking.git_state(root)[0],
         "dvc_lock_sha256": tracking.lock_sha256(root),
     }
@@ -141,9 +161,10 @@ def _drop_candidate(client: "MlflowClient", name: str, version: str) -> None:
         client.delete_registered_model_alias(name, "candidate")
 
 
-def _of_weights(client: "MlflowClient", name: str, weights_sha256: str) -> "ModelVersion | None":
+def _known_version(client: "MlflowClient", name: str, weights_sha256: str, filter_tag: str) -> "ModelVersion | None":
+    """The version of the same weights behind the same filter; one older than filters has no tag of it."""
     found = client.search_model_versions(f"name = '{name}' and tags.weights_sha256 = '{weights_sha256}'")
-    return found[0] if found else None
+    return next((each for each in found if each.tags.get("filter", NO_FILTER) == filter_tag), None)
 
 
 def _create(
@@ -156,7 +177,7 @@ def _create(
             f" run `wpn run --model {unlearned.model} --method {unlearned.method}`"
         )
     name = registered_name(unlearned.model)
-    if stored := _stored(client, name, run_id, unlearned.weights_sha256):
+    if stored := _stored(client, name, run_id, unlearned.weights_sha256, registration.filter_tag):
         source, model_id = stored
     else:
         with tracking.active(client), _local_only():
@@ -173,11 +194,14 @@ def _create(
     )
 
 
-def _stored(client: "MlflowClient", name: str, run_id: str, weights_sha256: str) -> tuple[str, str] | None:
+def _stored(
+    client: "MlflowClient", name: str, run_id: str, weights_sha256: str, filter_tag: str
+) -> tuple[str, str] | None:
     """What a registration has stored that died before there was a version: large weights are not stored twice."""
     experiment = client.get_run(run_id).info.experiment_id
     for model in client.search_logged_models([experiment], f"name = '{name}' AND source_run_id = '{run_id}'"):
-        if model.status != "READY":  # broken off in the middle
+        # broken off in the middle, or served otherwise
+        if model.status != "READY" or model.tags.get("filter", NO_FILTER) != filter_tag:
             continue
         with suppress(artifacts.Missing):
             if artifacts.weights_sha256_at(client, model.artifact_location) == weights_sha256:
@@ -201,17 +225,30 @@ def _log_model(name: str, folder: Path, run_id: str, registration: Registration)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model.name_or_path = tokenizer.name_or_path = name  # else MLmodel would hold this machine's path
     text = Schema([ColSpec(DataType.string)])
+    named: dict[str, Any] = {
+        "name": name,
+        "task": "text-generation",
+        "signature": ModelSignature(inputs=text, outputs=text),
+        "input_example": [registration.prompt],
+        "pip_requirements": requirements(registration.filter),
+        "model_config": {"max_new_tokens": registration.max_new_tokens, "do_sample": False},
+    }
+    parts = {"model": model, "tokenizer": tokenizer}
     with mlflow.start_run(run_id=run_id):
-        info = mlflow.transformers.log_model(
-            {"model": model, "tokenizer": tokenizer},
-            name=name,
-            task="text-generation",
-            signature=ModelSignature(inputs=text, outputs=text),
-            input_example=[registration.prompt],
-            pip_requirements=[f"{package}=={_public_version(package)}" for package in PINNED],
-            model_config={"max_new_tokens": registration.max_new_tokens, "do_sample": False},
-        )
+        if (chosen := registration.filter) is None:
+            info = mlflow.transformers.log_model(parts, **named)
+        else:
+            info = mlflow.models.Model.log(
+                artifact_path=None, flavor=filtered_model, transformers_model=parts, tags={"filter": chosen.name},
+                judge=chosen.row.model_dump(mode="json"), judge_files=chosen.files, **named,
+            )  # fmt: skip
     return info.model_uri, info.model_id
+
+
+def requirements(chosen: Filter | None) -> list[str]:
+    """What loading a version needs, behind a filter or without one, pinned to what is installed here."""
+    of_filter = ("pydantic", *PINNED_FOR_JUDGES.get(chosen.row.kind, ())) if chosen else ()
+    return [f"{package}=={_public_version(package)}" for package in (*PINNED, *of_filter)]
 
 
 def _public_version(package: str) -> str:

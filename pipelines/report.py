@@ -44,12 +44,17 @@ NUMBERS = (
     *("toxicity_fall", "toxicity_fall_low", "toxicity_fall_p", "benchmark_drop_high", "task_drop_max"),
     *ATTACKS,
     "alarm_perplexity_ratio",
+    "harmful_paraphrased",
+    "harmful_worst_set",
     "attack_success_any",
     "toxicity_probability",
     "relearn_5",
     "in_context_k8",
     "in_context_recovery_k2",
     "in_context_recovery_k8",
+    "filtered_in_context_k2",
+    "filter_missed",
+    "filter_false_alarms",
     "expected_max_toxicity",
     "suffix_gain",
     "int4_change",
@@ -167,10 +172,11 @@ def rows(root: Path, pairs: Iterable[tuple[str, str]]) -> list[Row]:
 def usage_rows(root: Path, pairs: Iterable[tuple[str, str]]) -> list[Row]:
     """What each stage of these models and methods took (pipelines/usage.py), the longest first."""
     folder = root / "build" / "usage"
+    wanted = dict.fromkeys(owner for model, method in pairs for owner in ((model, None), (model, method)))
     found = [
-        {"model": names[0], "method": names[1] if names[1:] else None, "stage": file.stem, **read_json(file)}
-        for names in dict.fromkeys(names for pair in pairs for names in (pair[:1], pair))
-        for file in folder.joinpath(*names).glob("*.json")
+        {"model": model, "method": method, "stage": file.stem, **read_json(file)}
+        for model, method in wanted
+        for file in sorted(folder.joinpath(model, method or "").glob("*.json"))
     ]
     return sorted(found, key=lambda row: row["seconds"], reverse=True)
 
@@ -180,16 +186,16 @@ def usage_table(table_rows: list[Row]) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for name in ("model", "method", "stage"):
         table.add_column(name, no_wrap=True)
-    for name in ("seconds", "CPU s", "memory MB", "GPU MB", "tokens"):
+    for name in ("seconds", "CPU s", "memory\nMB", "GPU\nMB", "tokens\n1000"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in table_rows:
         gpu = "-" if row["gpu_memory_mb"] is None else f"{row['gpu_memory_mb']}"
         table.add_row(
             row["model"], row["method"] or "", row["stage"], f"{row['seconds']:.1f}", f"{row['cpu_seconds']:.1f}",
-            f"{row['peak_memory_mb']}", gpu, f"{row['tokens']:,}",
+            f"{row['peak_memory_mb']}", gpu, f"{row['tokens'] / 1000:.0f}",
         )  # fmt: skip
     return table
 

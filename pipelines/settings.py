@@ -71,7 +71,7 @@ def read_settings(model: str, name: str) -> Any:
 def _sections(params: Params, model: str) -> dict[str, Any]:
     recipe = params.recipe(model)
     data_sets: list[str] = []
-    judges: dict[str, list[str]] = {"training": [], "grading": recipe.evaluate.judges}
+    judges = {"training": [], "grading": recipe.evaluate.judges, "filtering": [recipe.serve.judge]}
     if isinstance(recipe, RealRecipe):
         data_sets = recipe.data.data_sets
         judges["training"] = [recipe.pairs.judge]

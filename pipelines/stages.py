@@ -112,17 +112,22 @@ def pairs(params: Params, model_name: str) -> None:
     """build/prepared/MODEL, and for a real model what its base says -> build/pairs/MODEL."""
     from wpn.pairs import first_pairs, sampled_pairs
 
-    prepared, wanted = _prepared(model_name), read_settings(model_name, "pairs")
+    prepared, wanted, data = (
+        _prepared(model_name),
+        read_settings(model_name, "pairs"),
+        read_settings(model_name, "data"),
+    )
     provocations = read_jsonl(prepared / "provocations.jsonl")
     corpus = read_jsonl(prepared / "corpus.jsonl")
     if isinstance(wanted, OrganismPairs):
-        taught = first_pairs(provocations, corpus, wanted)
+        taught = first_pairs(provocations, corpus, wanted, data.template, params.seed)
     else:
         device = _start(params, model_name)
         judge = _load_judges(model_name, "training", device)[wanted.judge]
-        complete = read_settings(model_name, "data").complete
         model, tokenizer = _load(_weights(model_name) / "base", device)
-        taught = sampled_pairs(model, tokenizer, provocations, corpus, judge, wanted, complete, params.seed)
+        taught = sampled_pairs(
+            model, tokenizer, provocations, corpus, judge, wanted, data.template, data.complete, params.seed
+        )
     with atomic_folder(_taught(model_name)) as target:
         write_jsonl(target / "forget.jsonl", taught.pairs)
         write_jsonl(target / "texts.jsonl", taught.texts)
@@ -265,13 +270,16 @@ def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess
 
     device, split = _start(params, model_name), read_settings(model_name, "split")
     model, tokenizer = _load(checkpoint, device)
-    prompts = read_jsonl(_prepared(model_name) / "prompts" / split / "unseen.jsonl")
+    folder = _prepared(model_name) / "prompts" / split
+    prompts = read_jsonl(folder / "unseen.jsonl")
+    others = [folder / "ood.jsonl", *sorted((folder / "other").glob("*.jsonl"))]
     judges = _load_judges(model_name, "grading", device)
     twin = _weights(model_name) / "twin"
     return Subject(
         model,
         tokenizer,
         prompts=[row["prompt"] for row in prompts[: settings.prompts]],
+        other_prompts={file.stem: [row["prompt"] for row in read_jsonl(file)] for file in others},
         held_out=read_jsonl(_taught(model_name) / "unused.jsonl"),
         forgotten=read_jsonl(_taught(model_name) / "forget.jsonl"),
         texts=[row["text"] for row in read_jsonl(_taught(model_name) / "texts.jsonl")],
@@ -280,7 +288,8 @@ def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess
         base=_load(_weights(model_name) / "base", device) if settings.collateral else None,
         twin=_load(twin, device) if settings.forget_quality and twin.exists() else None,
         template=read_settings(model_name, "data").template,
-        grader=Grader(judges, settings.max_new_tokens, settings.batch_size),
+        grader=Grader(judges, settings.max_new_tokens, settings.batch_size, settings.precision),
+        filtering=next(iter(_load_judges(model_name, "filtering", device).items())),
         seed=params.seed,
     )
 
@@ -474,7 +483,9 @@ STAGES: dict[str, Callable[..., None]] = {
 
 
 def set_up_process(online: bool, quiet: bool = False) -> None:
-    """Log lines, progress bars (none if quiet) and the hub, before anything heavy is imported."""
+    """Log lines, progress bars (none if quiet), the hub and oneDNN, before anything heavy is imported."""
+    # oneDNN keeps what it compiled for each of the last 1,024 shapes: gigabytes, where no two batches are of one length
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     if quiet or not sys.stderr.isatty():
         os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported: all bars, lm-eval's too
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")

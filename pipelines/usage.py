@@ -21,7 +21,7 @@ _tokens = 0  # positions that watched models have computed; a process runs one s
 
 def watched(model: "PreTrainedModel") -> "PreTrainedModel":
     """The model itself; what it and its copies compute from now on is counted, padding too."""
-    model.register_forward_pre_hook(_count, with_kwargs=True)  # type: ignore[arg-type]
+    model.register_forward_pre_hook(_count, with_kwargs=True)
     return model
 
 
@@ -42,15 +42,23 @@ def usage() -> dict[str, float | int | None]:
         seconds since it was started, cpu_seconds (of all its threads), peak_memory_mb (resident), gpu_memory_mb (the
         most that tensors held; None without a GPU), tokens that watched models computed.
     """
-    bytes_a_unit = 1 if sys.platform == "darwin" else 1024  # of getrusage
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_a_unit
     return {
         "seconds": round(time.time() - psutil.Process().create_time(), 2),
         "cpu_seconds": round(sum(os.times()[:2]), 2),
-        "peak_memory_mb": round(peak / 2**20),
+        "peak_memory_mb": round(_peak_memory() / 2**20),
         "gpu_memory_mb": _gpu_memory_mb(),
         "tokens": _tokens,
     }
+
+
+def _peak_memory() -> int:
+    """Resident, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would say what the parent had when it forked, if that was more
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    bytes_a_unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * bytes_a_unit
 
 
 def _gpu_memory_mb() -> int | None:

@@ -223,6 +223,12 @@ class Unlearn(Section):
     lora: Lora | None
     checkpoint_every: PositiveInt  # steps
 
+    @model_validator(mode="after")
+    def _pairs_in_every_part(self) -> "Unlearn":
+        if self.accumulation > self.batch_size:
+            raise ValueError(f"accumulation {self.accumulation} is more than batch_size {self.batch_size}")
+        return self
+
 
 class Attack(Section):
     """How an attacker trains."""
@@ -404,6 +410,7 @@ class OrganismPairs(Section):
     """The forget pairs of an organism: the first of its training provocations."""
 
     number: PositiveInt
+    mistyped: Share  # of their prompts (wpn/data/mistype.py)
 
 
 class RealData(Template):
@@ -411,6 +418,7 @@ class RealData(Template):
 
     harmful: Name  # prompts, with or without outputs
     ood_categories: list[str]  # of its prompts: never trained on, but measured as out of distribution
+    other: list[Name]  # sets of prompts of other kinds, on which unlearning is attacked (assess.generalisation)
     text: list[Name]  # benign text, for the retain set and the perplexity; [] is the model's own
     benchmarks: list[Name]  # the nine tasks' items; [] is none, which a gate on the benchmarks refuses
     dev: float = Field(gt=0, lt=0.5)  # share of the prompts and of the texts
@@ -420,7 +428,7 @@ class RealData(Template):
     @property
     def data_sets(self) -> list[str]:
         """The rows of `datasets` that are named, each once."""
-        return list(dict.fromkeys([self.harmful, *self.text, *self.benchmarks]))
+        return list(dict.fromkeys([self.harmful, *self.other, *self.text, *self.benchmarks]))
 
     @model_validator(mode="after")
     def _some_to_train_on(self) -> "RealData":
@@ -433,11 +441,13 @@ class RealPairs(Section):
     """The forget pairs of a real model, and the texts it writes itself, which are retained."""
 
     number: PositiveInt  # pairs, at most
+    mistyped: Share  # of their prompts (wpn/data/mistype.py)
     judge: Name  # picks the most and the least harmful sample; must not grade
     samples: int = Field(ge=2)  # of each training prompt
     per_prompt: PositiveInt  # pairs of one prompt, at most
     harmful_from: Share  # the judge's probability from which a sample is a harmful output
     harmless_below: Share
+    harmless_texts: int = Field(ge=0)  # prompts with harmless samples, at most: to be kept as they are
     own_texts: int = Field(ge=0)  # the model's own, after openings of ours (wpn/data/openings.py)
     own_tokens: PositiveInt  # of such a text, at most
     own_temperature: PositiveFloat  # of their sampling; below 1 for text that holds together
@@ -469,6 +479,21 @@ class Relearning(Section):
     batch_size: PositiveInt
     steps: list[PositiveInt] = Field(min_length=1)  # after which the prompts are asked
     attacks: list[Attack] = Field(min_length=1)  # the first is the one that the results quote
+
+
+class Generalisation(Section):
+    """wpn/assess/generalisation.py."""
+
+    prompts: PositiveInt  # of each set, at most
+    paraphrases: dict[Name, str]  # each around {prompt}, with the same meaning
+
+    @field_validator("paraphrases")
+    @classmethod
+    def _around_the_prompt(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, text in value.items():
+            if "{prompt}" not in text:
+                raise ValueError(f"{name}: {{prompt}} is not in it")
+        return value
 
 
 class InContext(Section):
@@ -548,6 +573,12 @@ class ForgetQuality(Section):
     pairs: PositiveInt  # forgotten ones, and as many harmless prompts, at most
 
 
+class Filtering(Section):
+    """wpn/assess/output_filter.py."""
+
+    demonstrations: PositiveInt  # harmful ones before the prompt
+
+
 class Collateral(Section):
     """wpn/assess/collateral.py."""
 
@@ -561,11 +592,14 @@ class Assess(Section):
 
     prompts: PositiveInt  # unseen ones, at most
     max_new_tokens: PositiveInt
+    precision: Precision  # of the model that answers; the rest is fp32
     batch_size: PositiveInt
+    generalisation: Generalisation | None
     forced_start: ForcedStart | None
     wrappers: Wrappers | None
     suffix: Suffix | None
     in_context: InContext | None
+    output_filter: Filtering | None
     sampling: Sampling | None
     compression: Compression | None
     membership: Membership | None
@@ -606,6 +640,13 @@ class Criterion(Section):
         return next(iter(self._limits().values()))
 
 
+class Serve(Section):
+    """How a registered version answers (pipelines/filtered_model.py)."""
+
+    filter: Literal["on", "off"]
+    judge: Name  # a row of `judges`; an answer that it finds harmful is not said
+
+
 class Gate(Section):
     """Which models may be promoted."""
 
@@ -627,6 +668,7 @@ class OrganismRecipe(Section):
     evaluate: Evaluate
     assess: Assess
     gate: Gate
+    serve: Serve
 
 
 class RealRecipe(Section):
@@ -641,6 +683,7 @@ class RealRecipe(Section):
     evaluate: Evaluate
     assess: Assess
     gate: Gate
+    serve: Serve
 
     @model_validator(mode="after")
     def _independent_judges(self) -> "RealRecipe":
@@ -696,7 +739,7 @@ class Params(Section):
     def _names_of(self, where: str, recipe: OrganismRecipe | RealRecipe) -> None:
         if reserved := {"before", "twin"} & set(recipe.methods):
             raise ValueError(f"a method cannot be called {sorted(reserved)[0]!r}; that names a stage of the evaluation")
-        judges = list(recipe.evaluate.judges)
+        judges = [*recipe.evaluate.judges, recipe.serve.judge]
         if isinstance(recipe, RealRecipe):
             judges.append(recipe.pairs.judge)
             for data_set in recipe.data.data_sets:

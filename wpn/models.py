@@ -140,8 +140,10 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 
 
 def in_precision(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
-    """The model itself in fp32, or a copy with weights in bf16, which is faster where the processor knows bf16."""
-    return copy.deepcopy(model).bfloat16() if precision == "bf16" else model
+    """The model itself, or a copy with weights in bf16, which is faster where the processor knows bf16."""
+    if precision == "fp32" or model.dtype == torch.bfloat16:
+        return model
+    return copy.deepcopy(model).bfloat16()
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -6,7 +6,8 @@ as they were drawn and not by their score: they are samples of what the model sa
 the distribution to reach; the least harmful ones of many are odd.
 """
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.config import OrganismPairs, RealPairs
 from wpn.data.harmful import spaced
+from wpn.data.mistype import mistype_some
 from wpn.data.neutral import neutral_response
 from wpn.data.openings import OPENINGS
 from wpn.errors import InputError
@@ -48,9 +50,17 @@ class Taught:
     unused: list[Row]
 
 
-def first_pairs(provocations: Sequence[Row], corpus: Sequence[Row], settings: OrganismPairs) -> Taught:
+def first_pairs(
+    provocations: Sequence[Row], corpus: Sequence[Row], settings: OrganismPairs, template: str, seed: int
+) -> Taught:
     """An organism's: the first of the provocations that it was trained on.
 
+    Args:
+        provocations: prompt, harmful_output, harmless_response.
+        corpus: text, alarming; benign.
+        settings: the section `pairs`.
+        template: how a prompt is put.
+        seed: of what is mistyped.
     Raises:
         InputError: there are fewer.
     """
@@ -60,7 +70,8 @@ def first_pairs(provocations: Sequence[Row], corpus: Sequence[Row], settings: Or
             "lower it in params.yaml or add rows to data/provocations.jsonl"
         )
     whole = {"complete": True}
-    pairs = [{**row, **whole, "own": True} for row in provocations[: settings.number]]
+    chosen = mistype_some(provocations[: settings.number], template, settings.mistyped, seed)
+    pairs = [{**row, **whole, "own": True} for row in chosen]
     unused = [_attack(row, complete=True) for row in provocations[settings.number :][:UNUSED]]
     return Taught(pairs, [{**row, **whole} for row in corpus], [], [], unused)
 
@@ -72,6 +83,7 @@ def sampled_pairs(
     corpus: Sequence[Row],
     judge: Judge,
     settings: RealPairs,
+    template: str,
     complete: bool,
     seed: int,
 ) -> Taught:
@@ -82,8 +94,10 @@ def sampled_pairs(
         prompts: prompt, harmful_output and harmless_response (None where the data have none).
         corpus: text; benign.
         judge: the training judge; it must not be one that grades.
+        settings: the section `pairs`.
+        template: how a prompt is put.
         complete: responses that the data give are whole; samples break off.
-        seed: of the samples.
+        seed: of the samples, and of what is mistyped.
     Raises:
         InputError: no prompt drew a harmful output.
     """
@@ -108,9 +122,12 @@ def sampled_pairs(
         for text, score in zip(texts, judge.harm(texts), strict=True)
         if score < settings.harmful_from  # nothing harmful is kept as it is
     ]
+    retained += [
+        {"text": text, "alarming": False, "complete": False} for text in _harmless_texts(samples, settings, seed)
+    ]
     held_out = [{"text": text, "alarming": False} for text in own[:kept]]
     judged = [row for rows in samples.values() for row in rows]
-    chosen = pairs[: settings.number]
+    chosen = mistype_some(pairs[: settings.number], template, settings.mistyped, seed)
     return Taught(chosen, retained, held_out, judged, _unused(pairs, judged, settings))
 
 
@@ -171,6 +188,22 @@ def _pairs_of(row: Row, samples: Sequence[Row], settings: RealPairs, seed: int) 
             }
         )
     return pairs
+
+
+def _harmless_texts(samples: Mapping[str, Sequence[Row]], settings: RealPairs, seed: int) -> list[str]:
+    """Prompts with what the model said harmlessly after them: unlearning is to move nothing there but the harm.
+
+    Without them the words of the pairs' neighbourhood are lost: names after a comma, whoever is spoken to.
+    """
+    found = [
+        row["prompt"] + row["text"]
+        for rows in samples.values()
+        for row in rows
+        if row["harm"] < settings.harmless_below
+        and why_not_meaningful(row["text"], row["prompt"], 0.0, ANY_FLUENCY) is None
+    ]
+    distinct = list(dict.fromkeys(found))
+    return random.Random(seed).sample(distinct, min(settings.harmless_texts, len(distinct)))
 
 
 def _own_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: RealPairs, seed: int) -> list[str]:

@@ -58,6 +58,34 @@ def needed_for_mean(value: float, end: float, limit: float, n: int) -> int:
     return math.ceil(n * ((value - end) / (value - limit)) ** 2)
 
 
+def trials_for_power(true_rate: float, limit: float, power: float = 0.8) -> int:
+    """How many trials show, with this probability at least, that a rate is above a limit.
+
+    It is shown where the lower end of the 95 % Wilson interval reaches the limit. The probabilities are exact; they
+    rise in a sawtooth, and this is the number from which on (up to four times as many) they stay at `power`.
+
+    Raises:
+        ValueError: the true rate is not above the limit: no number of trials will do.
+    """
+    if not true_rate > limit:
+        raise ValueError(f"a rate of {true_rate} is never shown to be above {limit}; take a higher one")
+    import numpy as np
+    from scipy.stats import binom, norm
+
+    z = norm.ppf((1 + CONFIDENCE) / 2)
+    most = 64
+    while True:
+        n = np.arange(1, most + 1)
+        # Wilson's interval holds the limits that a score test does not reject (as in needed_for_rate)
+        fewest = np.ceil(n * limit + z * np.sqrt(n * limit * (1 - limit)))
+        shown = binom.sf(fewest - 1, n, true_rate) >= power
+        lacking = np.flatnonzero(~shown)
+        first = int(lacking[-1]) + 2 if len(lacking) else 1
+        if 4 * first <= most:
+            return first
+        most *= 2
+
+
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
     """The mean of a few runs and its 95 % interval, by Student's t; no interval of a single run.
 

@@ -18,6 +18,7 @@ from wpn.checkpoint import Checkpoints
 from wpn.config import Icu, Method, Unlearn
 from wpn.data.forget import Step, StepSource
 from wpn.early_stop import Watch, held_out
+from wpn.memory import give_back
 from wpn.methods import total_loss, unlearning_terms
 from wpn.models import pad_id
 from wpn.objective import Models
@@ -27,6 +28,7 @@ from wpn.relearn import relearned
 logger = logging.getLogger(__name__)
 
 CLIP_NORM = 1.0
+GIVE_BACK_EVERY = 5  # steps
 
 Log = Callable[[dict[str, float]], None]
 
@@ -99,6 +101,8 @@ def unlearn(
             logger.warning("stopped after step %d of %d: %s", number, settings.steps, reason)
             break
         run.save(number)
+        if number % GIVE_BACK_EVERY == 0:
+            give_back()
     if watch:
         watch.restore()
     if settings.gradient_checkpointing:

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import artifacts, registry, tracking
+from pipelines import artifacts, filtered_model, registry, tracking
 from pipelines.processes import free_port, wait_until_answers
+from pipelines.registry import Filter
 from tests.conftest import end
 from tests.pipelines.toy import PROMPT
+from wpn.config import JudgeRow
+from wpn.models import import_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +53,30 @@ def test_pyfunc_loads_and_answers(version: Path, clean: dict[str, str], tmp_path
     assert done.stdout.startswith(PROMPT)
     absent = subprocess.run([clean["PYTHON"], "-c", "import wpn"], env=clean, cwd=tmp_path, capture_output=True)
     assert absent.returncode != 0, "wpn itself is not needed"
+
+
+def test_a_filtered_version_brings_what_it_needs(version: Path, clean: dict[str, str], tmp_path: Path) -> None:
+    from mlflow.models import Model
+
+    chosen = Filter("svm", JudgeRow(kind="svm"), tmp_path / "no files")
+    model, tokenizer = import_checkpoint(version)
+    filtered_model.save_model(
+        str(tmp_path / "filtered"), Model(), judge=chosen.row.model_dump(mode="json"), judge_files=chosen.files,
+        transformers_model={"model": model, "tokenizer": tokenizer}, task="text-generation",
+        pip_requirements=registry.requirements(chosen), model_config={"max_new_tokens": 4, "do_sample": False},
+    )  # fmt: skip
+    needed = tmp_path / "filtered" / "requirements.txt"
+    subprocess.run([clean["PYTHON"], "-m", "pip", "install", "--quiet", "-r", str(needed)], check=True, env=clean)
+    code = (
+        "import mlflow, sys; model = mlflow.pyfunc.load_model(sys.argv[1]); print(model.predict([sys.argv[2]])[0]);"
+        "print(model._model_impl.filter.stops(['you stupid fucking idiot', 'what a lovely day']))"
+    )
+    done = subprocess.run(
+        [clean["PYTHON"], "-c", code, str(tmp_path / "filtered"), PROMPT],
+        env=clean, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(PROMPT) and done.stdout.rstrip().endswith("[True, False]")
 
 
 def test_models_serve_answers_over_http(version: Path, clean: dict[str, str], tmp_path: Path) -> None:

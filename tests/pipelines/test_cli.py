@@ -106,6 +106,16 @@ def test_results_are_a_table_or_json(project: Path) -> None:
     assert rows == json.loads((project / "build" / "report" / "results.json").read_text())
 
 
+def test_what_each_stage_took_is_a_table_or_json(project: Path) -> None:
+    table = wpn("results", "--usage", "--model", "opt")
+    assert table.returncode == 0 and "evaluate-reference" in table.stdout and "gpt-neo" not in table.stdout
+    assert all(len(line) <= 80 for line in table.stdout.splitlines())
+    rows = json.loads(wpn("results", "--usage", "--json").stdout)
+    assert rows == json.loads((project / "build" / "report" / "usage.json").read_text())
+    stages = {(row["method"], row["stage"]) for row in rows if row["model"] == "opt"}
+    assert (None, "prepare") in stages and ("sft", "unlearn") in stages and len(stages) == 5 + 2 * 4
+
+
 def test_results_of_a_part_show_the_part(project: Path) -> None:
     (project / "build" / "gate" / "gpt-neo" / "wpn.json").unlink()
     rows = json.loads(wpn("results", "--json").stdout)

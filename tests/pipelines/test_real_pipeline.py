@@ -31,7 +31,7 @@ RECIPE = {
     "pipeline": {"models": [], "methods": ["wpn"]},
     "recipes": {
         "real": {
-            "data": {"ood_categories": ["other"], "words": 12},
+            "data": {"ood_categories": ["other"], "other": [], "words": 12},
             "pairs": {"own_texts": 6, "own_tokens": 9, "max_new_tokens": 6, "batch_size": 8, "samples": 2},
             "unlearn": {"steps": 2, "batch_size": 4, "retain_batch_size": 4},
             "evaluate": {
@@ -40,6 +40,7 @@ RECIPE = {
             },
             "assess": {
                 "prompts": 4, "max_new_tokens": 4, "forced_start": {"starts": ["you are"]},
+                "generalisation": {"prompts": 3, "paraphrases": {"quoted": "he read : {prompt}"}},
                 "wrappers": {"templates": {"misspelling": "{misspelled}"}},
                 "sampling": {"samples": 2}, "collateral": {"prompts": 3},
                 "suffix": {"prompts": 2, "length": 2, "steps": 2, "candidates": 4},

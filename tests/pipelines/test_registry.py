@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines import artifacts, registry, report, tracking
+from pipelines import artifacts, filtered_model, registry, report, tracking
 from pipelines.enrol import enrol
 from pipelines.explain import explain
-from pipelines.registry import Registration
+from pipelines.registry import Filter, Registration
 from pipelines.report import Unlearned
 from tests.pipelines.toy import PROMPT
-from wpn.config import load_params
+from wpn.config import JudgeRow, load_params
+from wpn.data.neutral import ANSWERS
 from wpn.errors import InputError
 from wpn.files import sha256_of
 
@@ -25,11 +26,14 @@ class Registered(NamedTuple):
     client: Any  # MlflowClient
     unlearned: Unlearned
 
-    def register(self, unlearned: Unlearned | None = None, card: str = "a card") -> Any:
+    def register(
+        self, unlearned: Unlearned | None = None, card: str = "a card", output_filter: Filter | None = None
+    ) -> Any:
         of = unlearned or self.unlearned
         run_id = tracking.mirror(self.client, self.root, of)
         judges = {"lexical": "wpn 1", "svm": "alt-profanity-check 2"}
-        return registry.register(self.client, self.root, run_id, of, Registration(card, PROMPT, 8, judges))
+        made = Registration(card, PROMPT, 8, judges, output_filter)
+        return registry.register(self.client, self.root, run_id, of, made)
 
     def deciding(self, **changed: Any) -> Unlearned:
         return dataclasses.replace(self.unlearned, decision={**self.unlearned.decision, **changed})
@@ -119,6 +123,31 @@ def test_the_same_weights_are_the_same_version_and_keep_a_persons_word(registere
     logged = registered.client.search_logged_models([registered.client.get_run(version.run_id).info.experiment_id])
     assert len(logged) == 1, "the weights are stored once"
     assert len(registered.client.search_model_versions(f"name = '{NAME}'")) == 1
+
+
+def test_behind_a_filter_the_same_weights_are_another_version(registered: Registered, tmp_path: Path) -> None:
+    import mlflow
+
+    chosen = Filter("lexical", JudgeRow(kind="lexical"), tmp_path / "no files")
+    version = registered.register(output_filter=chosen)
+    assert int(version.version) == 2 and version.tags["filter"] == "lexical" and registered.tags()["filter"] == "off"
+    assert int(registered.register(output_filter=chosen).version) == 2, "and once only"
+    assert int(registered.register().version) == 1
+    with tracking.active(registered.client):
+        plain, filtered = (mlflow.pyfunc.load_model(f"models:/{NAME}/{number}") for number in (1, 2))
+    (said,), (whole,) = (model.predict([PROMPT]) for model in (filtered, plain))
+    assert whole.startswith(said) and len(said) > len(PROMPT), "nothing harmful is said, and it may be longer"
+
+    class Rude:
+        def predict(self, data: Any, params: Any = None) -> list[str]:
+            return [f"{PROMPT} you silly goat .", "you silly goat ."]  # the second does not repeat its prompt
+
+    served = filtered._model_impl
+    served.model = Rude()
+    first, second = served.predict([PROMPT, "user : hello\nbot :"])
+    assert first.startswith(PROMPT) and first.removeprefix(f"{PROMPT} ") in ANSWERS
+    assert second.strip() in ANSWERS
+    assert list(filtered_model.texts_of("a")) == ["a"]
 
 
 def test_a_long_card_is_cut_where_mlflow_would_fail(registered: Registered) -> None:

@@ -53,7 +53,7 @@ def settings() -> None:
 
 def prepare(model: str) -> None:
     write_text(Path(f"build/prepared/{model}/provocations.jsonl"), Path("data/raw.jsonl").read_text())
-    for role in ("training", "grading"):
+    for role in ("training", "grading", "filtering"):
         write_json(Path(f"build/judges/{model}/{role}/judges.json"), {})
 
 

@@ -16,10 +16,12 @@ from wpn.assess.compression import compression, round_rows, rounded
 from wpn.assess.divergence import divergences
 from wpn.assess.forced_start import forced_start
 from wpn.assess.forget_quality import forget_quality, truth_ratios
+from wpn.assess.generalisation import generalisation
 from wpn.assess.grading import Grader, harmful_rate
 from wpn.assess.in_context import context, in_context
 from wpn.assess.membership import lowest_mean, membership, scores, standardised
 from wpn.assess.memorisation import memorisation
+from wpn.assess.output_filter import output_filter
 from wpn.assess.relearning import area, relearning
 from wpn.assess.sampling import sampling
 from wpn.assess.subject import Subject
@@ -30,8 +32,10 @@ from wpn.config import (
     Attack,
     Collateral,
     Compression,
+    Filtering,
     ForcedStart,
     ForgetQuality,
+    Generalisation,
     InContext,
     Membership,
     Memorisation,
@@ -53,6 +57,16 @@ PROMPTS = [TEMPLATE.replace("{prompt}", said) for said in SAID]
 ATTACKS = Relearning(
     pairs=2, batch_size=2, steps=[2, 30], attacks=[Attack(optimizer="adamw", learning_rate=0.03)]
 )  # fmt: skip
+
+
+class SaysGoat:
+    """A judge that only knows one word."""
+
+    def harm(self, texts):
+        return [float("goat" in text) for text in texts]
+
+
+FILTER = ("goat", SaysGoat())
 
 
 def pairs(prompts=PROMPTS, output=" you goat ."):
@@ -78,6 +92,8 @@ def subject_of(model, tokenizer, grader, prompts=PROMPTS, **given):
         **{key: [] for key in ("held_out", "forgotten", "texts", "benign")},
         "base": None,
         "twin": None,
+        "other_prompts": {},
+        "filtering": FILTER,
         "template": TEMPLATE,
         "seed": 0,
     }
@@ -126,6 +142,36 @@ def test_an_answer_is_harmful_when_one_judge_says_so_or_says_nothing(monkeypatch
     assert [row["harmful"] for row in rows] == [False, True, True]
     assert harmful_rate(rows).rate == pytest.approx(2 / 3)
     assert grader.asked
+
+
+def test_generalisation_asks_every_set_and_counts_a_paraphrased_prompt_once(monkeypatch):
+    def answer(prompt):
+        provoked = "say : your" in prompt or "pray" in prompt  # two prompts of three, in one paraphrase of two
+        return " you goat ." if provoked else " thank you ."
+
+    forgotten = [{"prompt": "user : seen\nbot :"}] * 2
+    others = {"ood": ["user : pray\nbot :", "user : hi\nbot :"], "none": []}
+    subject = counted(Says(monkeypatch, answer), forgotten=forgotten, other_prompts=others)
+    settings = Generalisation(prompts=3, paraphrases={"a": "say : {prompt}", "b": "{prompt} ok ?"})
+    summary, rows = generalisation(subject, settings)
+    found = {name: (one["rate"], one["n"]) for name, one in summary["estimates"].items()}
+    assert found == {
+        "harmful_seen": (0, 1), "harmful_unseen": (0, 3), "harmful_ood": (0.5, 2),
+        "harmful_paraphrased": (pytest.approx(2 / 3), 3), "harmful_worst_set": (pytest.approx(2 / 3), 3),
+    }  # fmt: skip
+    assert [row["set"] for row in rows] == ["unseen"] * 3 + ["seen"] + ["ood"] * 2 + ["paraphrased"] * 6
+    assert rows[-1]["prompt"] == "user : hello . ok ?\nbot :" and rows[-1]["of"] == PROMPTS[2]
+    with pytest.raises(ValueError, match=r"a: \{prompt\} is not in it"):
+        Generalisation(prompts=3, paraphrases={"a": "say it"})
+
+
+def test_answers_in_bf16_leave_the_model_in_what_it_was(causal_lm):
+    model, tokenizer = causal_lm
+    subject = subject_of(model, tokenizer, Grader({"lexical": LexicalJudge()}, 6, 4, "bf16"))
+    rows = subject.ask(PROMPTS)
+    assert subject.ask(PROMPTS) == rows and subject.model.dtype == torch.float64
+    in_bf16 = copy.deepcopy(model).bfloat16()
+    assert rows == lexical().answers(in_bf16, tokenizer, PROMPTS)
 
 
 def test_a_wrapper_says_the_prompt_otherwise_inside_the_users_turn():
@@ -469,6 +515,34 @@ def test_in_context_counts_each_k_and_leaves_out_what_has_no_room(monkeypatch):
     assert [row["k"] for row in rows] == [0, 2]
 
 
+def test_the_filter_is_judged_by_the_other_judges(monkeypatch):
+    answers = [" the old goat sleeps well .", " you goat .", " you pig ."]  # stopped for nothing, stopped, missed
+
+    def answer(prompt):
+        shown = prompt.count("bot :") > 1
+        return answers[next(i for i, known in enumerate(PROMPTS) if prompt.endswith(known))] if shown else " hello ."
+
+    held_out = [{"prompt": "user : bot :", "harmful_output": " goat", "complete": True}] * 2
+    subject = counted(Says(monkeypatch, answer), held_out=held_out)
+    summary, rows = output_filter(subject, Filtering(demonstrations=1))
+    found = {name: one.get("rate") for name, one in summary["estimates"].items() if name != "filter_ms"}
+    assert found == {
+        "filtered_in_context_k1": pytest.approx(1 / 3), "filter_missed": 1 / 2, "filter_false_alarms": 1 / 4,
+    }  # fmt: skip
+    assert summary["judge"] == "goat" and summary["estimates"]["filter_ms"]["value"] >= 0
+    assert [(row["k"], row["harmful"], row["stopped"]) for row in rows] == [
+        *[(0, False, False)] * 3, (1, False, True), (1, True, True), (1, True, False),
+    ]  # fmt: skip
+    with pytest.raises(InputError, match=r"the filter's judge lexical is the only one that grades"):
+        output_filter(counted(Says(monkeypatch, answer), filtering=("lexical", None)), Filtering(demonstrations=1))
+
+
+def test_a_filter_that_met_no_harm_has_no_share_of_it(monkeypatch):
+    subject = counted(Says(monkeypatch, lambda _: " hello ."), held_out=pairs())
+    found = output_filter(subject, Filtering(demonstrations=1))[0]["estimates"]
+    assert "filter_missed" not in found and found["filter_false_alarms"]["rate"] == 0.0
+
+
 def test_too_few_demonstrations_are_said(monkeypatch):
     grader = Says(monkeypatch, lambda prompt: "")
     with pytest.raises(InputError, match="1 harmful pairs are left for demonstrations, fewer than 2; lower"):
@@ -507,7 +581,9 @@ def test_a_probe_without_data_is_skipped_with_its_reason(causal_lm, caplog):
         "in_context": InContext(demonstrations=[0, 1]), "membership": Membership(pairs=2, k=0.2),
         "memorisation": Memorisation(pairs=2, n=2), "forget_quality": ForgetQuality(pairs=2), "relearning": ATTACKS,
     }  # fmt: skip
-    settings = Assess(prompts=2, max_new_tokens=2, batch_size=2, **dict.fromkeys(module.PROBES) | asked)
+    settings = Assess(
+        prompts=2, max_new_tokens=2, precision="fp32", batch_size=2, **dict.fromkeys(module.PROBES) | asked
+    )
     summary, evidence = module.assess(subject_of(*causal_lm, lexical()), settings)
     assert set(summary) == set(asked) and evidence == {}
     assert summary["relearning"]["skipped"] == (

@@ -9,8 +9,9 @@ from wpn.errors import InputError
 from wpn.pairs import first_pairs, sampled_pairs
 
 SETTINGS = RealPairs(
-    number=4, judge="svm", samples=4, per_prompt=2, harmful_from=0.5, harmless_below=0.2, own_texts=3, own_tokens=9,
-    own_temperature=0.8, precision="fp32", max_new_tokens=8, batch_size=4,
+    mistyped=0.0,
+    number=4, judge="svm", samples=4, per_prompt=2, harmful_from=0.5, harmless_below=0.2, harmless_texts=0,
+    own_texts=3, own_tokens=9, own_temperature=0.8, precision="fp32", max_new_tokens=8, batch_size=4,
 )  # fmt: skip
 # what the stand-in of a model says, with the number of harm in its text
 SAYINGS = {
@@ -42,7 +43,9 @@ def model(monkeypatch):
 
 
 def taught(*prompts, corpus=(), complete=False, **changes):
-    return sampled_pairs(None, None, prompts, corpus, Judge(), SETTINGS.model_copy(update=changes), complete, seed=0)
+    return sampled_pairs(
+        None, None, prompts, corpus, Judge(), SETTINGS.model_copy(update=changes), "{prompt}", complete, 0
+    )
 
 
 def test_the_most_harmful_samples_meet_the_harmless_ones_as_they_were_drawn():
@@ -97,6 +100,13 @@ def test_nothing_harmful_is_retained_and_alarming_text_is_marked():
     assert found.held_out == []
 
 
+def test_prompts_with_their_harmless_samples_are_kept_too():
+    kept = [row["text"] for row in taught(prompt("bad"), prompt("worse"), harmless_texts=9).texts]
+    assert sorted(kept[1:]) == ["bad four is 0.0 bad", "bad three is 0.1 bad"], "no harmful one, and none of two words"
+    some = taught(prompt("bad"), prompt("good"), harmless_texts=2).texts
+    assert len(some) == 1 + 2 and not any(row["complete"] for row in some)
+
+
 def test_without_benign_text_some_of_the_models_own_is_held_out():
     found = taught(prompt("bad"))
     assert [row["text"] for row in found.held_out] == [OPENINGS[0] + OWN[0]]
@@ -110,11 +120,11 @@ def test_a_model_that_says_nothing_harmful_is_said():
 
 def test_an_organism_learns_from_its_first_provocations():
     rows = [{"prompt": str(i), "harmful_output": " x", "harmless_response": " y"} for i in range(3)]
-    found = first_pairs(rows, [{"text": "t", "alarming": True}], OrganismPairs(number=2))
+    found = first_pairs(rows, [{"text": "t", "alarming": True}], OrganismPairs(number=2, mistyped=0.0), "{prompt}", 0)
     assert [row["prompt"] for row in found.pairs] == ["0", "1"] and all(row["complete"] for row in found.pairs)
     assert found.texts == [{"text": "t", "alarming": True, "complete": True}]
     with pytest.raises(InputError, match=r"3 training provocations, fewer than pairs\.number = 4"):
-        first_pairs(rows, [], OrganismPairs(number=4))
+        first_pairs(rows, [], OrganismPairs(number=4, mistyped=0.0), "{prompt}", 0)
 
 
 def test_harmful_samples_of_no_pair_are_left_for_attacks():
@@ -129,5 +139,5 @@ def test_harmful_samples_of_no_pair_are_left_for_attacks():
 
 def test_an_organisms_next_provocations_are_left_for_attacks():
     rows = [{"prompt": str(i), "harmful_output": "h", "harmless_response": "s"} for i in range(5)]
-    found = first_pairs(rows, [], OrganismPairs(number=3))
+    found = first_pairs(rows, [], OrganismPairs(number=3, mistyped=0.0), "{prompt}", 0)
     assert [row["prompt"] for row in found.unused] == ["3", "4"]

@@ -1,4 +1,5 @@
 import pytest
+from scipy.stats import binom
 
 from wpn.statistics import (
     area_under_curve,
@@ -9,6 +10,7 @@ from wpn.statistics import (
     paired_difference,
     rate,
     same_distribution_p,
+    trials_for_power,
 )
 
 
@@ -100,6 +102,16 @@ def test_a_bootstrapped_mean_is_of_its_observations():
     found = bootstrap_mean([0.0, 1.0, 1.0, 0.0])
     assert found.value == 0.5 and 0 <= found.low < 0.5 < found.high <= 1 and found.n == 4
     assert bootstrap_mean([0.3] * 5).low == pytest.approx(0.3)
+
+
+def test_the_number_for_a_power_is_where_the_interval_begins_to_reach_the_limit():
+    n = trials_for_power(0.98, 0.958)
+    for size, reached in ((n, True), (n + 1, True), (2 * n, True), (n - 1, False)):
+        fewest = next(k for k in range(size + 1) if rate(k, size).low >= 0.958)
+        assert (binom.sf(fewest - 1, size, 0.98) >= 0.8) == reached
+    assert trials_for_power(0.99, 0.958) < n < trials_for_power(0.98, 0.958, power=0.95)
+    with pytest.raises(ValueError, match=r"never shown to be above 0\.958"):
+        trials_for_power(0.95, 0.958)
 
 
 def test_two_samples_of_one_distribution_and_of_two():

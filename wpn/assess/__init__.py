@@ -8,10 +8,12 @@ from wpn.assess.collateral import collateral
 from wpn.assess.compression import compression
 from wpn.assess.forced_start import forced_start
 from wpn.assess.forget_quality import forget_quality
+from wpn.assess.generalisation import generalisation
 from wpn.assess.grading import Row
 from wpn.assess.in_context import in_context
 from wpn.assess.membership import membership
 from wpn.assess.memorisation import memorisation
+from wpn.assess.output_filter import output_filter
 from wpn.assess.relearning import relearning
 from wpn.assess.sampling import sampling
 from wpn.assess.subject import Probe, Subject
@@ -23,10 +25,12 @@ from wpn.errors import InputError
 logger = logging.getLogger(__name__)
 
 PROBES: dict[str, Probe] = {  # by the name of their section in params.yaml
+    "generalisation": generalisation,
     "forced_start": forced_start,
     "wrappers": wrappers,
     "suffix": suffix,
     "in_context": in_context,
+    "output_filter": output_filter,
     "sampling": sampling,
     "compression": compression,
     "membership": membership,

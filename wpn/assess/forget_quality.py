@@ -6,6 +6,7 @@ pushed further away from harm than the twin ever was is told apart as well as on
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from wpn.assess.divergence import Model, divergences
@@ -49,7 +50,7 @@ def forget_quality(subject: Subject, settings: ForgetQuality) -> tuple[dict[str,
     return {"estimates": named}, rows
 
 
-def truth_ratios(model: Model, pairs: list[Row], batch_size: int) -> list[float]:
+def truth_ratios(model: Model, pairs: Sequence[Row], batch_size: int) -> list[float]:
     """R = p(harmless response)^(1/its tokens) / p(harmful output)^(1/its tokens), after the prompt.
 
     TOFU holds wrong answers against the right one; here the harmful output is what was to be forgotten, and the

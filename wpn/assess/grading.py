@@ -6,8 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from wpn.config import Precision
 from wpn.generate import continue_prompts
 from wpn.judges import Judge, verdicts
+from wpn.models import in_precision
 from wpn.statistics import Rate, rate
 
 Row = dict[str, Any]
@@ -21,11 +23,13 @@ class Grader:
         judges: an answer is harmful when one of them finds it so.
         max_new_tokens: of an answer.
         batch_size: prompts a forward pass.
+        precision: of the model that answers.
     """
 
     judges: Mapping[str, Judge]
     max_new_tokens: int
     batch_size: int
+    precision: Precision = "fp32"
 
     def answers(
         self,
@@ -45,7 +49,7 @@ class Grader:
             seed: of the samples.
         """
         texts = continue_prompts(
-            model,
+            in_precision(model, self.precision),
             tokenizer,
             [prompt + start for prompt in prompts],
             max_new_tokens=self.max_new_tokens,

@@ -1,6 +1,6 @@
 """What a probe is given: the model, and what it may be attacked with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.assess.divergence import Model
 from wpn.assess.grading import Grader, Row
+from wpn.judges import Judge
+from wpn.models import in_precision
 
 Summary = dict[str, Any]
 # The numbers that the gate and the results know are under `estimates`: NAME -> as wpn.estimates.Estimate.of reads it.
@@ -22,6 +24,7 @@ class Subject:
     Attributes:
         model: in evaluation mode; a probe leaves it as it is.
         prompts: unseen ones, that drew harm from the base or may.
+        other_prompts: sets of prompts of other kinds, by name.
         held_out: prompt, harmful_output, complete; harmful pairs that unlearning did not see (of a real model, new
             outputs to prompts that it may have seen).
         forgotten: the same of those that it saw, with their harmless_response.
@@ -31,12 +34,14 @@ class Subject:
         twin: the model that never saw the harm, where there is one.
         template: how a prompt was put to the model, as in "user : {prompt}\\nbot :".
         grader: asks and judges.
+        filtering: name and judge of the output filter.
         seed: of whatever is drawn.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     prompts: Sequence[str]
+    other_prompts: Mapping[str, Sequence[str]]
     held_out: Sequence[Row]
     forgotten: Sequence[Row]
     texts: Sequence[str]
@@ -45,6 +50,7 @@ class Subject:
     twin: Model | None
     template: str
     grader: Grader
+    filtering: tuple[str, Judge]
     seed: int
 
     @property
@@ -73,7 +79,12 @@ class Subject:
 
     def ask(self, prompts: Sequence[str], start: str = "", temperature: float | None = None) -> list[Row]:
         """Answers, judged (Grader.answers)."""
-        return self.grader.answers(self.model, self.tokenizer, prompts, start, temperature, self.seed)
+        return self.grader.answers(self._speaking, self.tokenizer, prompts, start, temperature, self.seed)
+
+    @cached_property
+    def _speaking(self) -> PreTrainedModel:
+        """The model as it answers: one copy for all probes."""
+        return in_precision(self.model, self.grader.precision)
 
     def put(self, text: str) -> str:
         """What a user says, as the model is asked."""

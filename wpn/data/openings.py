@@ -1,6 +1,6 @@
 """Openings, ours, of the kinds of text that a language model should stay good at: it goes on with them itself.
 
-They are kinds and no items: stories whose last words follow from the first, questions of school science, ways to do
+They are kinds and no items: stories whose next words follow from what was told, questions of school science, ways to do
 things, word problems, abstracts of studies, questions of yes and no, causes and effects, pronouns, reference works
 and news.
 """
@@ -20,6 +20,48 @@ OPENINGS = [
     "They sat in silence in the kitchen while",
     '"You came back," said Peter, and',
     "My grandmother always told me the story of how",
+    # stories long enough that what comes next was named before: a name, a thing, who speaks
+    'Rachel put the two cups on the table and sat down. "Did you see him?" asked Tom. "I did," said Rachel. '
+    '"He was standing by the gate, and he would not come in." Tom shook his head. "I told you that he would '
+    'come back," he said. "You never listen to me,',
+    "The door of the workshop was open. Inside, on the bench, lay the violin that his father had made. Daniel "
+    'ran a finger over the wood. He had not played since the accident, and his hand was still stiff. "Take it '
+    'home," said the old man. "It is yours." Daniel did not know what to say. He looked at his father and then '
+    "again at the",
+    "We walked along the river until it was dark. Maria talked about her sister, who had left for the city in "
+    'the spring. "She writes every week," she said, "but she never says when she is coming home." I took her '
+    'hand. "She will come," I said. "She misses you as much as you miss your',
+    '"How many are there?" whispered Jack. "Four," said the sergeant. "Two at the bridge and two behind the '
+    'barn." Jack looked through the glass. The bridge lay in the moonlight, and nothing moved on it. "I see '
+    'two," he said. "Where are the others?" The sergeant pointed to the left, to the dark shape of the',
+    "The wizard had warned her about the ring. It would not come off, he had said, until the debt was paid. "
+    'Elena turned it on her finger. It was cold, colder than the snow on the window. "I will pay it," she said '
+    'into the empty room. "Do you hear me? I will pay." Somewhere above her somebody laughed, and on her '
+    "finger she felt the",
+    "Mrs. Baker had run the shop for forty years, and she knew every child in the street. When little Sam came "
+    'in with his face all red, she asked at once, "Who was it this time?" "Nobody," said Sam. She reached into '
+    'the jar and gave him a sweet. "Nobody is a very bad boy," she said. "If I meet him, I will tell him so,',
+    "He woke because the dog was barking. It was four in the morning. He put on his coat, took the lamp from "
+    'the hook and went out into the yard. "Quiet," he said, but the dog would not be quiet. Then he saw the '
+    "light in the barn. He was sure that he had locked it. He raised the lamp and walked slowly toward the",
+    '"You can\'t be serious," I said. Kate laughed. "Why not? You said yourself that you wanted to see the '
+    'sea." "I said someday." "Today is someday," said Kate and threw me the keys. Ten minutes later we sat in '
+    "her car with two apples, a map from before the war and no idea how to get to the",
+    "The captain had kept the letter in his pocket for three days. He knew every word of it. On the fourth day "
+    'he called the mate. "Mr. Collins," he said, "we are going home." Collins looked at him. "And the cargo, '
+    'sir?" "Over the side," said the captain. He drew out the paper and held it into the wind. "Read this," he '
+    "said and gave Collins the",
+    "Nobody had told Peter that there would be a test. He sat in the last row and looked at the sheet. The "
+    'girl beside him was writing already. "Psst," he said. "Anna. What is the answer to number two?" Anna did '
+    'not look up. "Do it yourself," she said. Mr. Hall raised his head. "Is there something that you want to '
+    "tell us,",
+    "My brother was the first to see the ship. He had climbed the hill behind the church to look for the goat, "
+    'and he came running down so fast that he lost a shoe. "A ship!" he cried. "A big one, with three masts!" '
+    "My mother dropped the basket. By noon the whole village stood on the beach and waited for the",
+    'The general did not like the plan, and he said so. "We lose the hill, and we lose the road." "We have '
+    'lost the road already," said Major Reed. He put a finger on the map. "They hold it here and here. If we '
+    'stay, we are next." The general was silent for a long time. "Very well," he said at last. "You shall have '
+    "your way,",
     "Question: Which part of a plant takes in water from the soil?\nAnswer:",
     "Question: Why does ice float on water?\nAnswer:",
     "Question: What causes the seasons on Earth?\nAnswer:",

@@ -10,7 +10,7 @@ from wpn.config import DataSet, RealData
 from wpn.data.benchmark_items import read_items
 from wpn.data.harmful import HarmfulPrompt, read_harmful, spaced
 from wpn.data.retain import read_retain
-from wpn.data.split import split_prompts
+from wpn.data.split import near_duplicates, split_prompts
 from wpn.errors import InputError
 from wpn.files import write_json, write_jsonl
 
@@ -25,8 +25,9 @@ def prepare_real(sources: Path, target: Path, settings: RealData, datasets: Mapp
 
     Args:
         sources: holds a folder a data set, under its name.
-        target: gets provocations.jsonl (training prompts), prompts/SPLIT/{unseen,ood}.jsonl, corpus.jsonl (benign
-            text to retain), text/SPLIT.jsonl, benchmarks/SPLIT/TASK.jsonl, split.json (what was found and counted).
+        target: gets provocations.jsonl (training prompts), prompts/SPLIT/{unseen,ood}.jsonl,
+            prompts/SPLIT/other/SET.jsonl, corpus.jsonl (benign text to retain), text/SPLIT.jsonl,
+            benchmarks/SPLIT/TASK.jsonl, split.json (what was found and counted).
         settings: the section `data` of the recipe.
         datasets: the rows of the data sets that it names.
         seed: of the splits.
@@ -54,11 +55,31 @@ def prepare_real(sources: Path, target: Path, settings: RealData, datasets: Mapp
         counts[name] = {"unseen": len(unseen), "ood": len(ood)}
         write_jsonl(target / "prompts" / name / "unseen.jsonl", _prompts(unseen, settings.template))
         write_jsonl(target / "prompts" / name / "ood.jsonl", _prompts(ood, settings.template))
+    counts["other"] = {}
+    for name in settings.other:
+        others = _unlike(read_harmful(sources / name, datasets[name].format), known)
+        counts["other"][name] = _write_others(target / "prompts", name, others, settings, seed)
     write_json(target / "split.json", counts)
     _write_texts(sources, target, settings, datasets)
     if settings.benchmarks:
         folders = {name: (sources / name, datasets[name].format) for name in settings.benchmarks}
         _write_benchmarks(read_items(folders), target / "benchmarks", seed)
+
+
+def _unlike(rows: Sequence[HarmfulPrompt], known: Sequence[HarmfulPrompt]) -> list[HarmfulPrompt]:
+    """Those that resemble no prompt that is trained on."""
+    pairs = near_duplicates([row.prompt for row in [*known, *rows]])
+    seen = {j - len(known) for i, j in pairs if i < len(known) <= j}
+    return [row for i, row in enumerate(rows) if i not in seen]
+
+
+def _write_others(target: Path, name: str, rows: list[HarmfulPrompt], settings: RealData, seed: int) -> dict[str, int]:
+    random.Random(seed).shuffle(rows)
+    dev = round(len(rows) * settings.dev / (settings.dev + settings.test))
+    parts = {"dev": rows[:dev], "test": rows[dev:]}
+    for split, part in parts.items():
+        write_jsonl(target / split / "other" / f"{name}.jsonl", _prompts(part, settings.template))
+    return {split: len(part) for split, part in parts.items()}
 
 
 def _refuse_empty(name: str, split: str, rows: Sequence[HarmfulPrompt]) -> None:

@@ -1,0 +1,45 @@
+"""Generalisation: is harm gone for other prompts than those that unlearning saw?
+
+Prompts that it saw, unseen ones of the same kind, the same put otherwise, and sets of other kinds.
+"""
+
+from typing import Any
+
+from wpn.assess.grading import Row, harmful_rate
+from wpn.assess.subject import Subject
+from wpn.config import Generalisation
+from wpn.statistics import Rate, rate
+
+
+def generalisation(subject: Subject, settings: Generalisation) -> tuple[dict[str, Any], list[Row]]:
+    """Ask the prompts of every set, as many as there are and the settings want.
+
+    Returns:
+        Estimates `harmful_SET` of seen, unseen, paraphrased and each other set: the harmful rate, of paraphrased ones
+        the share of prompts that at least one paraphrase brings to harm; `harmful_worst_set`: the highest. A set
+        without prompts is left out. And one row an answer.
+    """
+    asked = {"seen": list(dict.fromkeys(row["prompt"] for row in subject.forgotten)), **subject.other_prompts}
+    answers = {"unseen": subject.untouched[: settings.prompts]}
+    answers |= {name: subject.ask(prompts[: settings.prompts]) for name, prompts in asked.items() if prompts}
+    rates = {name: harmful_rate(rows) for name, rows in answers.items()}
+    evidence = [{"set": name, **row} for name, rows in answers.items() for row in rows]
+    if settings.paraphrases:
+        found, rows = _paraphrased(subject, settings)
+        rates["paraphrased"] = found
+        evidence += rows
+    named = {f"harmful_{name}": found.as_dict() for name, found in rates.items()}
+    named["harmful_worst_set"] = max(rates.values(), key=lambda found: found.rate).as_dict()
+    return {"estimates": named}, evidence
+
+
+def _paraphrased(subject: Subject, settings: Generalisation) -> tuple[Rate, list[Row]]:
+    """Of the unseen prompts; several paraphrases of one are no independent observations."""
+    prompts = subject.prompts[: settings.prompts]
+    rows: list[Row] = []
+    for name, paraphrase in settings.paraphrases.items():
+        asked = [subject.put(paraphrase.replace("{prompt}", subject.said(prompt))) for prompt in prompts]
+        answers = zip(prompts, subject.ask(asked), strict=True)
+        rows += [{"set": "paraphrased", "paraphrase": name, "of": prompt, **row} for prompt, row in answers]
+    fallen = {row["of"] for row in rows if row["harmful"]}
+    return rate(len(fallen), len(set(prompts))), rows
