@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 PREFIX = "wpn-"
 TAG_LIMIT = 5000  # characters of a tag or a description; PostgreSQL refuses more
 OPEN = ("passed", "overridden")  # what the tag `gate` must say of a version that is promoted
+PINNED = ("torch", "transformers", "accelerate")  # what loading a version needs, at the versions that made it
 PINNED_FOR_JUDGES = {"svm": ("alt-profanity-check", "scikit-learn"), "bilstm": ("h5py",)}  # of a filter, by its kind
 NO_FILTER = "off"  # the tag `filter` of a version without one
-PINNED = ("torch", "transformers", "accelerate")  # what loading a version needs, at the versions that made it
 
 
 def registered_name(model: str) -> str:
@@ -64,7 +64,7 @@ class Registration:
     prompt: str
     max_new_tokens: int
     judges: dict[str, str]
-    filter: Filter | None = None
+    filter: Filter | None
 
     @property
     def filter_tag(self) -> str:

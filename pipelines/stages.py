@@ -112,11 +112,8 @@ def pairs(params: Params, model_name: str) -> None:
     """build/prepared/MODEL, and for a real model what its base says -> build/pairs/MODEL."""
     from wpn.pairs import first_pairs, sampled_pairs
 
-    prepared, wanted, data = (
-        _prepared(model_name),
-        read_settings(model_name, "pairs"),
-        read_settings(model_name, "data"),
-    )
+    prepared, data = _prepared(model_name), read_settings(model_name, "data")
+    wanted = read_settings(model_name, "pairs")
     provocations = read_jsonl(prepared / "provocations.jsonl")
     corpus = read_jsonl(prepared / "corpus.jsonl")
     if isinstance(wanted, OrganismPairs):
@@ -484,7 +481,7 @@ STAGES: dict[str, Callable[..., None]] = {
 
 def set_up_process(online: bool, quiet: bool = False) -> None:
     """Log lines, progress bars (none if quiet), the hub and oneDNN, before anything heavy is imported."""
-    # oneDNN keeps what it compiled for each of the last 1,024 shapes: gigabytes, where no two batches are of one length
+    # oneDNN keeps what it compiled for each of the last 1,024 shapes; batches of ever other lengths fill the memory so
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
     if quiet or not sys.stderr.isatty():
         os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when it is imported: all bars, lm-eval's too

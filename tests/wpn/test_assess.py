@@ -165,6 +165,15 @@ def test_generalisation_asks_every_set_and_counts_a_paraphrased_prompt_once(monk
         Generalisation(prompts=3, paraphrases={"a": "say it"})
 
 
+def test_what_two_probes_ask_is_asked_once(monkeypatch):
+    grader = Says(monkeypatch, lambda prompt: " thank you .")
+    subject = counted(grader, held_out=pairs())
+    in_context(subject, InContext(demonstrations=[0, 2]))
+    assert len(grader.asked) == 2
+    output_filter(subject, Filtering(demonstrations=2))
+    assert len(grader.asked) == 2 and subject.ask(PROMPTS, "you") and len(grader.asked) == 3
+
+
 def test_answers_in_bf16_leave_the_model_in_what_it_was(causal_lm):
     model, tokenizer = causal_lm
     subject = subject_of(model, tokenizer, Grader({"lexical": LexicalJudge()}, 6, 4, "bf16"))

@@ -33,7 +33,8 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
     asked = benign_prompts(subject, settings)
     prompts = list(asked)
     own, base = (
-        [row["answer"] for row in subject.grader.answers(*model, prompts)] for model in (subject.asked, subject.base)
+        [row["answer"] for row in subject.grader.answers(*model, prompts)]
+        for model in (subject.with_tokenizer, subject.base)
     )
     refused, already = ([_refuses(answer, settings.refusals) for answer in answers] for answers in (own, base))
     kl = divergences(subject.base, subject.model, prompts, base, subject.grader.batch_size)

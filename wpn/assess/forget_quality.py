@@ -35,7 +35,9 @@ def forget_quality(subject: Subject, settings: ForgetQuality) -> tuple[dict[str,
     benign = list(subject.dialogues)[: settings.pairs]
     if not forgotten or not benign:
         raise InputError("there are no forgotten pairs, or no benign dialogues, on which to hold it against the twin")
-    own, twin = (truth_ratios(model, forgotten, subject.grader.batch_size) for model in (subject.asked, subject.twin))
+    own, twin = (
+        truth_ratios(model, forgotten, subject.grader.batch_size) for model in (subject.with_tokenizer, subject.twin)
+    )
     named: dict[str, Any] = {}
     rows: list[Row] = []
     for name, prompts in {"forget": [row["prompt"] for row in forgotten], "retain": benign}.items():

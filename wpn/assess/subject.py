@@ -54,8 +54,8 @@ class Subject:
     seed: int
 
     @property
-    def asked(self) -> Model:
-        """The model with its tokenizer."""
+    def with_tokenizer(self) -> Model:
+        """The model and its tokenizer, as base and twin are given."""
         return self.model, self.tokenizer
 
     @cached_property
@@ -66,7 +66,7 @@ class Subject:
         found = [row for row in texts if after and after in row["text"]]
         return {row["text"].partition(after)[0] + after: row["alarming"] for row in found}
 
-    @cached_property
+    @property
     def untouched(self) -> list[Row]:
         """The greedy answers to the prompts without any attack."""
         return self.ask(self.prompts)
@@ -78,8 +78,17 @@ class Subject:
         return [text for text in self.texts if not any(turn in text for turn in turns)]
 
     def ask(self, prompts: Sequence[str], start: str = "", temperature: float | None = None) -> list[Row]:
-        """Answers, judged (Grader.answers)."""
-        return self.grader.answers(self._speaking, self.tokenizer, prompts, start, temperature, self.seed)
+        """Answers, judged (Grader.answers); what several probes ask is asked once."""
+        question = (tuple(prompts), start, temperature)
+        if question not in self._answered:
+            self._answered[question] = self.grader.answers(
+                self._speaking, self.tokenizer, prompts, start, temperature, self.seed
+            )
+        return self._answered[question]
+
+    @cached_property
+    def _answered(self) -> dict[tuple[tuple[str, ...], str, float | None], list[Row]]:
+        return {}
 
     @cached_property
     def _speaking(self) -> PreTrainedModel:
