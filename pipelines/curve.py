@@ -10,11 +10,11 @@ from tqdm import tqdm
 class Curve:
     """Collects a row a step and, on a terminal only, shows a progress bar."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, shown: bool = True) -> None:
         self.rows: list[dict[str, float]] = []
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call starts the measurement
-        self._bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty(), leave=False)
+        self._bar = tqdm(total=steps, unit="step", disable=not (shown and sys.stderr.isatty()), leave=False)
         self._started = time.perf_counter()
 
     def __call__(self, row: dict[str, float]) -> None:

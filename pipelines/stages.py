@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import wpn
+from pipelines.launch import launch, launched
 from pipelines.settings import read_settings, write_settings
 from pipelines.sources import fetch
 from pipelines.usage import watched, write_usage
@@ -25,6 +26,7 @@ from wpn.files import atomic_folder, read_json, read_jsonl, sha256_of, write_jso
 
 BUILD = Path("build")
 ONLINE = ("prepare", "pretrain")  # the stages that fetch
+SEVERAL = ("unlearn",)  # those that can run as several processes
 PROJECT_WIDE = ("settings", "report")  # of all models; the others say what they took
 
 
@@ -139,18 +141,21 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
     from pipelines.curve import Curve
     from wpn.checkpoint import Checkpoints
     from wpn.models import save_model
+    from wpn.parallel import join
     from wpn.train import unlearn as train
 
     device = _start(params, model_name)
+    processes = join(device)
     loop = read_settings(model_name, "unlearn")
     method = read_settings(model_name, f"methods/{method_name}")
-    model, tokenizer = _load(_weights(model_name) / "base", device)
-    curve = Curve(loop.steps)
+    model, tokenizer = _load(_weights(model_name) / "base", processes.home(device))
+    curve = Curve(loop.steps, shown=processes.first)
     # no output of the stage: DVC deletes those before it runs one again
     checkpoints = Checkpoints(
         BUILD / "checkpoints" / model_name / method_name,
         identity=_identity(params, model_name, loop, method),
         every=loop.checkpoint_every,
+        processes=processes,
     )
     trained = train(
         model,
@@ -162,7 +167,10 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
         seed=params.seed,
         log=curve,
         checkpoints=checkpoints,
+        processes=processes,
     )
+    if not processes.first:
+        return
     folder = BUILD / "unlearned" / model_name / method_name
     with atomic_folder(folder / "model") as target:
         save_model(target, model, tokenizer)
@@ -172,6 +180,7 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
         "method": method_name,
         "seed": params.seed,
         "seconds": round(trained.seconds, 2),
+        "processes": processes.count,
         "steps": trained.steps,
         "resumed_from": trained.resumed_from,
         "tokens": trained.tokens,
@@ -497,17 +506,27 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("names", nargs="*", help="model, and method")
     chosen = parser.parse_args(arguments)
     set_up_process(online=chosen.stage in ONLINE)
+    first = os.environ.get("RANK", "0") == "0"  # of several processes it is the one that speaks and writes
     try:
-        STAGES[chosen.stage](load_params(), *chosen.names)
-        if chosen.stage not in PROJECT_WIDE:
+        params = load_params()
+        if chosen.stage in SEVERAL and params.runtime.launch and not launched():
+            return launch(params.runtime.launch, "pipelines.stages", arguments)
+        STAGES[chosen.stage](params, *chosen.names)
+        if chosen.stage not in PROJECT_WIDE and first:
             write_usage(chosen.stage, chosen.names)
     except InputError as error:
-        print(str(error).replace("\n", "\n  "), file=sys.stderr)  # indented: lines of one message (repro.py)
+        _say(str(error).replace("\n", "\n  "), first)  # indented: lines of one message (repro.py)
         return 2
     except (FloatingPointError, MemoryError) as error:
-        print(error, file=sys.stderr)
+        # a process may be the only one with too little memory
+        _say(str(error), first or isinstance(error, MemoryError))
         return 1
     return 0
+
+
+def _say(sentence: str, aloud: bool) -> None:
+    if aloud:
+        print(sentence, file=sys.stderr)
 
 
 if __name__ == "__main__":

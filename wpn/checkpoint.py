@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from wpn.errors import InputError
 from wpn.files import atomic_folder, read_json, write_json
+from wpn.parallel import ALONE, Processes, like, whole
 
 KEPT = 2  # newest checkpoints; the one before the last is there if the disk loses the last
 
@@ -23,11 +24,13 @@ class Checkpoints:
         folder: of this run alone; one folder a checkpoint, named by its step.
         identity: what the run depends on (settings, data, base weights). A checkpoint of another run is not taken up.
         every: steps between two checkpoints.
+        processes: that train together, and all call `save` and `load`; the first of them writes.
     """
 
     folder: Path
     identity: str
     every: int
+    processes: Processes = ALONE
 
     def save(
         self,
@@ -45,18 +48,24 @@ class Checkpoints:
             state: what else the run needs, as JSON.
             tensors: what else it needs that is no JSON.
         """
+        files = {
+            "model": _contiguous(dict(model.named_parameters())),
+            "optimizer": _contiguous(_optimizer_tensors(optimizer)),
+            "more": _contiguous(tensors or {}),
+            "generators": _generators(self.processes),
+        }
+        if self.processes.first:
+            self._write(step, files, state)
+        self.processes.wait()
+
+    def _write(self, step: int, files: dict[str, dict[str, Tensor]], state: dict[str, Any]) -> None:
         from safetensors.torch import save_file
 
         for unfinished in self.folder.glob(".step-*"):  # of a run that was killed while it wrote
             shutil.rmtree(unfinished)
         with atomic_folder(self._of(step)) as target:
-            save_file(_contiguous(dict(model.named_parameters())), target / "model.safetensors")
-            save_file(_contiguous(_optimizer_tensors(optimizer)), target / "optimizer.safetensors")
-            save_file(_contiguous(tensors or {}), target / "more.safetensors")
-            generators = {"cpu": torch.get_rng_state()}
-            if torch.cuda.is_available():
-                generators |= {f"cuda.{i}": each for i, each in enumerate(torch.cuda.get_rng_state_all())}
-            save_file(generators, target / "generators.safetensors")
+            for name, saved in files.items():
+                save_file(saved, target / f"{name}.safetensors")
             write_json(target / "state.json", {"identity": self.identity, "step": step, **state})
         for old in self._present()[:-KEPT]:
             shutil.rmtree(old)
@@ -86,10 +95,12 @@ class Checkpoints:
                 raise InputError(f"{folder} is damaged ({error}); delete it and start again") from None
             with torch.no_grad():
                 for name, parameter in model.named_parameters():
-                    parameter.copy_(parameters[name])
-            _seed_generators(generators)
+                    parameter.copy_(like(parameters[name], parameter))
+            _seed_generators(generators, self.processes.rank)
             return state
-        self.clear()
+        self.processes.wait()
+        if self.processes.first:
+            self.clear()
         return None
 
     def last(self) -> Path | None:
@@ -108,7 +119,7 @@ class Checkpoints:
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    return {name: whole(tensor.detach()).cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -117,16 +128,29 @@ def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
+        # the moments lie as their weights do; `step` is a number
+        state.setdefault(int(index), {})[name] = tensor if name == "step" else like(tensor, parameters[int(index)])
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
-def _seed_generators(states: dict[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
+def _generators(processes: Processes) -> dict[str, Tensor]:
+    """The states of torch's generators, by process and device."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states |= {f"cuda.{i}": each for i, each in enumerate(torch.cuda.get_rng_state_all())}
+    return {
+        f"{rank}.{name}": state for rank, each in enumerate(processes.gather(states)) for name, state in each.items()
+    }
+
+
+def _seed_generators(states: dict[str, Tensor], rank: int) -> None:
     for name, state in states.items():
-        device, _, index = name.partition(".")
-        if device == "cuda":
-            torch.cuda.set_rng_state(state, int(index))
+        owner, device, *index = name.split(".")
+        if int(owner) == rank and device == "cpu":
+            torch.set_rng_state(state)
+        elif int(owner) == rank:
+            torch.cuda.set_rng_state(state, int(index[0]))

@@ -44,6 +44,7 @@ class Runtime(Section):
     """Where it runs."""
 
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    launch: str | None = Field(pattern=r"^[a-z0-9-]+$")  # the file in pipelines/devices by which `unlearn` is launched
 
 
 class Compute(Section):

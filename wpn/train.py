@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,10 +18,12 @@ from wpn.checkpoint import Checkpoints
 from wpn.config import Icu, Method, Unlearn
 from wpn.data.forget import Step, StepSource
 from wpn.early_stop import Watch, held_out
+from wpn.errors import InputError
 from wpn.memory import give_back
 from wpn.methods import total_loss, unlearning_terms
 from wpn.models import pad_id
 from wpn.objective import Models
+from wpn.parallel import ALONE, Processes, bare, whole
 from wpn.refinement import refine
 from wpn.relearn import relearned
 
@@ -60,6 +62,7 @@ def unlearn(
     seed: int,
     log: Log,
     checkpoints: Checkpoints | None = None,
+    processes: Processes = ALONE,
 ) -> Trained:
     """Train a model, in place, to answer harmful prompts harmlessly and to stay as it is on benign text.
 
@@ -76,23 +79,30 @@ def unlearn(
         log: called at every step with the step, the loss, its terms and the learning rate; a run that is taken up
             calls it for the earlier steps first.
         checkpoints: where the run keeps its state; None keeps none.
+        processes: that train the model together; all of them call this with the same arguments, and all have the
+            weights in the end, which are those of one process but for the last digits.
     Raises:
         FloatingPointError: the loss or its gradient is not finite; the message names the step, its rows and the last
             checkpoint.
-        InputError: a checkpoint is damaged.
+        InputError: a checkpoint is damaged; a step has too few rows for so many processes.
     """
+    _check_rows(settings, processes)
     torch.manual_seed(seed)
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    trained = add_adapters(model, settings.lora) if settings.lora else model
+    adapted = add_adapters(model, settings.lora) if settings.lora else model
     if settings.gradient_checkpointing:
-        trained.activation_checkpointing_enable({"use_reentrant": False})
-    models = Models(trained, frozen, pad_id(tokenizer), bf16=settings.precision == "bf16")
-    watch = None
+        adapted.activation_checkpointing_enable({"use_reentrant": False})
     if stop := settings.early_stop:
         pairs, texts, looked_pairs, looked_texts = held_out(pairs, texts, stop.share)
-        watch = Watch(models, tokenizer, looked_pairs, looked_texts, settings, stop, method)
     source = StepSource(tokenizer, pairs, texts, settings, method, seed)
-    run = _Run(models, tokenizer, source, settings, method, log, checkpoints, watch)
+    models = Models(adapted, frozen, pad_id(tokenizer), bf16=settings.precision == "bf16")
+    if processes.count > 1:
+        _leave_unreached(models, source, method)
+        torch.manual_seed(seed + processes.rank)  # each drops units of its own
+        models = replace(models, trained=processes.spread(adapted), frozen=processes.spread(frozen))
+    trained = models.trained
+    watch = Watch(models, tokenizer, looked_pairs, looked_texts, settings, stop, method) if stop else None
+    run = _Run(models, tokenizer, source, settings, method, log, checkpoints, watch, processes)
     resumed_from = run.resume()
     trained.train()
     for number in range(resumed_from + 1, settings.steps + 1):
@@ -105,12 +115,40 @@ def unlearn(
             give_back()
     if watch:
         watch.restore()
+    processes.collect(trained, into=adapted)
     if settings.gradient_checkpointing:
-        trained.activation_checkpointing_disable()
+        adapted.activation_checkpointing_disable()
     if settings.lora:
-        merge_adapters(trained)
+        merge_adapters(adapted)
     model.eval()
     return Trained(len(run.rows), run.tokens, run.seconds, resumed_from)
+
+
+def _check_rows(settings: Unlearn, processes: Processes) -> None:
+    """Every process must run the model as often as the others, or they would wait for each other for ever."""
+    needed = settings.accumulation * processes.count
+    for name in ("batch_size", "retain_batch_size"):
+        rows = getattr(settings, name)
+        if processes.count > 1 and 0 < rows < needed:
+            raise InputError(
+                f"{name} is {rows}, and {processes.count} processes with {settings.accumulation} micro-batches each "
+                f"need {needed} rows a step; raise it, or lower accumulation"
+            )
+
+
+def _leave_unreached(models: Models, source: StepSource, method: Method) -> None:
+    """Take the weights on which the loss does not depend (of the layers after RMU's) out of training.
+
+    They have no gradient in any case, and DDP would wait for it.
+    """
+    state = source.state()
+    step = source.draw()
+    source.restore(state)
+    terms = unlearning_terms(models, Step(step.examples[:1], step.retain[:1]), method)
+    parameters = [parameter for parameter in models.trained.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(total_loss(terms, method), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
 
 
 class _Run:
@@ -126,13 +164,15 @@ class _Run:
         log: Log,
         checkpoints: Checkpoints | None,
         watch: Watch | None,
+        processes: Processes,
     ) -> None:
         self.models, self.tokenizer, self.source = models, tokenizer, source
         self.settings, self.method, self.log = settings, method, log
-        self.checkpoints, self.watch = checkpoints, watch
+        self.checkpoints, self.watch, self.processes = checkpoints, watch, processes
+        self.model = bare(models.trained)
         self.refinement = method.refinement if isinstance(method, Icu) else None
         self.peak = method.learning_rate or settings.learning_rate
-        self.parameters = [parameter for parameter in models.trained.parameters() if parameter.requires_grad]
+        self.parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=self.peak, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
         )
@@ -148,7 +188,7 @@ class _Run:
 
     def resume(self) -> int:
         """Take up the newest checkpoint; returns its step, 0 where there is none."""
-        state = self.checkpoints.load(self.models.trained, self.optimizer) if self.checkpoints else None
+        state = self.checkpoints.load(self.model, self.optimizer) if self.checkpoints else None
         if state is None:
             return 0
         self.rows, self.tokens = state["rows"], state["tokens"]
@@ -169,7 +209,9 @@ class _Run:
         aware = self.method.relearning_aware
         step = self.source.draw(foresee=aware is not None and number > aware.begin * self.settings.steps)
         self.tokens += step.tokens
-        found, self.accumulation = _fitting_update(self.models, self.optimizer, step, self.method, self.accumulation)
+        found, self.accumulation = _fitting_update(
+            self.models, self.optimizer, step, self.method, self.accumulation, self.processes
+        )
         if not all(math.isfinite(value) for value in found.values()):
             raise FloatingPointError(_not_finite(found, number, self.source, self.checkpoints))
         self.rows.append({"step": number, **found, "learning_rate": rate})
@@ -179,7 +221,7 @@ class _Run:
         """Why training ends here, before its last step; empty where it goes on."""
         if self.refinement and number % self.source.epoch == 0:
             size = 8 * self.settings.batch_size
-            refined = refine(self.models.trained, self.tokenizer, self.source.harmful, self.refinement, size)
+            refined = refine(self.model, self.tokenizer, self.source.harmful, self.refinement, size)
             if refined.done:
                 return "all is forgotten"
             self.source.narrow(refined.active)
@@ -196,7 +238,7 @@ class _Run:
             if self.watch:
                 state["watch"] = self.watch.state()
             tensors = self.watch.tensors() if self.watch else None
-            self.checkpoints.save(number, self.models.trained, self.optimizer, state, tensors)
+            self.checkpoints.save(number, self.model, self.optimizer, state, tensors)
 
 
 def _fitting_update(
@@ -205,21 +247,24 @@ def _fitting_update(
     step: Step,
     method: Method,
     accumulation: int,
+    processes: Processes,
 ) -> tuple[dict[str, float], int]:
     """`update`, in smaller micro-batches from the point on where the memory is too small for larger ones.
 
     Returns:
         What `update` returns, and the accumulation that fitted.
     Raises:
-        MemoryError: even one example at a time does not fit.
+        MemoryError: even one example at a time does not fit, or one of several processes has too little memory.
     """
     while True:
         try:
-            return update(models, optimizer, step, method, accumulation), accumulation
+            return update(models, optimizer, step, method, accumulation, processes), accumulation
         except RuntimeError as error:  # torch.OutOfMemoryError is one, and a CPU's allocator raises no other
             if not _out_of_memory(error):
                 raise
             needed = str(error).partition("\n")[0]
+        if processes.count > 1:  # the others are in the middle of a sum, and cannot begin again
+            raise MemoryError(f"a micro-batch does not fit into the memory ({needed}); raise unlearn.accumulation")
         if accumulation >= len(step.examples):
             raise MemoryError(f"one example at a time does not fit into the memory ({needed}); shorten the texts")
         accumulation = min(2 * accumulation, len(step.examples))
@@ -253,6 +298,7 @@ def update(
     step: Step,
     method: Method,
     accumulation: int = 1,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """One optimiser step; accumulating over micro-batches gives the gradient of the whole batch.
 
@@ -264,26 +310,36 @@ def update(
     logged: dict[str, float] = {}
     if (aware := method.relearning_aware) and step.foreseen:
         with relearned(models.trained, aware, step.foreseen, models.fill):
-            there = _accumulate(models, Step(step.examples, []), method, accumulation, aware.weight)
+            there = _accumulate(models, Step(step.examples, []), method, accumulation, processes, aware.weight)
         logged["foreseen"] = there["loss"]
-    logged |= _accumulate(models, step, method, accumulation)
+    logged |= _accumulate(models, step, method, accumulation, processes)
     norm = nn.utils.clip_grad_norm_(models.trained.parameters(), CLIP_NORM)
-    logged["gradient_norm"] = norm.item()
+    logged["gradient_norm"] = whole(norm).item()
     if all(math.isfinite(value) for value in logged.values()):
         optimizer.step()
     return logged
 
 
-def _accumulate(models: Models, step: Step, method: Method, accumulation: int, weight: float = 1.0) -> dict[str, float]:
+def _accumulate(
+    models: Models,
+    step: Step,
+    method: Method,
+    accumulation: int,
+    processes: Processes,
+    weight: float = 1.0,
+) -> dict[str, float]:
     """Add the gradient of the loss, times a weight, to what the parameters have; returns the loss and its terms."""
     logged: dict[str, float] = {}
-    for part in step.micro_batches(accumulation):
-        shared = unlearning_terms(models, part, method).shared(part, step)
-        loss = total_loss(shared, method)
-        (weight * loss).backward()
+    parts = list(step.share(processes.rank, processes.count).micro_batches(accumulation))
+    for number, part in enumerate(parts, 1):
+        with processes.accumulating(models.trained, last=number == len(parts)):
+            shared = unlearning_terms(models, part, method).shared(part, step)
+            loss = total_loss(shared, method)
+            # the processes' gradients are averaged, and it is their sum that is the whole step's
+            (processes.count * weight * loss).backward()
         for name, value in {"loss": loss, **shared.forget, **shared.retain}.items():
             logged[name] = logged.get(name, 0.0) + value.item()
-    return logged
+    return processes.total(logged)
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:

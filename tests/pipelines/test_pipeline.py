@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
 
 from pipelines import dag, tracking
 from pipelines.enrol import enrol
@@ -314,6 +316,45 @@ def test_a_stage_says_bad_input_in_one_sentence(project):
         assert (project / "build" / "prepared" / "opt" / "tokenizer.json").exists()  # what was there is left
     finally:
         (project / "away").rename(data)
+
+
+def test_a_stage_launched_as_two_processes_makes_the_same_model(project, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    folder = root / "build" / "unlearned" / "opt" / "wpn"
+    alone = load_file(folder / "model" / "model.safetensors")
+    shutil.rmtree(folder)
+    (usage := root / "build" / "usage" / "opt" / "wpn" / "unlearn.json").unlink()
+
+    set_runtime(root, launch="ddp-cpu")
+    run(root, "pipelines.stages", "unlearn", "opt", "wpn")
+    together = load_file(folder / "model" / "model.safetensors")
+    assert alone.keys() == together.keys()
+    assert all(torch.allclose(weights, together[name], rtol=0.0, atol=1e-5) for name, weights in alone.items())
+    training = read_json(folder / "training.json")
+    assert (training["processes"], training["steps"]) == (2, 3)
+    assert len(read_jsonl(folder / "curve.jsonl")) == 3
+    assert usage.exists() and not (root / "build" / "checkpoints" / "opt" / "wpn").exists()
+
+    edit_json(root / "build" / "settings" / "opt" / "unlearn.json", "accumulation", value=4)
+    done = run(root, "pipelines.stages", "unlearn", "opt", "wpn", check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("batch_size is 4, and 2 processes with 4 micro-batches each need 8 rows a step") == 1
+    assert "Traceback" not in done.stderr
+
+    set_runtime(root, launch="cluster")
+    done = run(root, "pipelines.stages", "unlearn", "opt", "wpn", check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "params.yaml: runtime.launch is 'cluster', and pipelines/devices has ddp, ddp-cpu, fsdp, fsdp-cpu; choose one\n"
+    )
+
+
+def set_runtime(root: Path, **changes: Any) -> None:
+    yaml = YAML()
+    params = yaml.load(root / "params.yaml")
+    params["runtime"].update(changes)
+    yaml.dump(params, root / "params.yaml")
 
 
 def test_an_experiment_reruns_what_the_parameter_touches_and_shows_in_the_diffs(project):

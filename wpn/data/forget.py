@@ -63,6 +63,16 @@ class Step:
             _tokens(row) for rows in [*(e.rows for e in self.examples), self.retain, *self.foreseen] for row in rows
         )
 
+    def share(self, rank: int, count: int) -> "Step":
+        """What one of several processes takes of it: rows of all lengths, so that none waits for another.
+
+        All of them foresee the whole attack, for it must lead all to the same weights.
+        """
+        if count == 1:
+            return self
+        examples = sorted(self.examples, key=_longest)[rank::count]
+        return Step(examples, sorted(self.retain, key=_tokens)[rank::count], self.foreseen)
+
     def micro_batches(self, count: int) -> Iterator["Step"]:
         """Split into `count` parts of equal size (the last ones may be smaller), rows of like lengths in one."""
         examples = _parts(sorted(self.examples, key=_longest), count)
@@ -181,7 +191,7 @@ class StepSource:
 
     def state(self) -> dict[str, Any]:
         """Where the draws stand, as JSON."""
-        return {"random": self.random.getstate(), "queue": self.queue, "active": self.active}
+        return {"random": self.random.getstate(), "queue": [*self.queue], "active": [*self.active]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken."""

@@ -16,12 +16,13 @@ REMEDY = "fetch the file again, or correct it"
 
 
 def files_of(folder: Path, endings: tuple[str, ...]) -> list[Path]:
-    """The files of a fetched source with one of these endings, by their path in it.
+    """The files of a fetched source with one of these endings, by their path in it; the folder may be one itself.
 
     Raises:
         InputError: the folder has none.
     """
-    found = sorted(file for file in folder.rglob("*") if file.name.endswith(endings) and file.is_file())
+    inside = [folder] if folder.is_file() else folder.rglob("*")
+    found = sorted(file for file in inside if file.name.endswith(endings) and file.is_file())
     if not found:
         raise InputError(f"{folder} has no file that ends in {', '.join(endings)}; name such files in the source's row")
     return found

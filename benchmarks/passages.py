@@ -1,0 +1,228 @@
+"""ICU's own job: passages that a model knows by heart are unlearned, by ICU and, for as many steps, by gradient ascent.
+
+python -m benchmarks.passages --seeds 131 132 133              # planted in the organisms -> results/passages.json
+python -m benchmarks.passages --seeds 131 --checkpoint hub:EleutherAI/gpt-neo-125m \\
+    --passages FILE.csv --text FILE.csv --lr 5e-6              # a checkpoint's own; files with a column `text`
+
+Before, after, and beside them what is known of passages that were never seen, with the perplexity of other text; for
+the organisms also the nine benchmarks, and the twin, which was trained on other passages.
+"""
+
+import argparse
+import copy
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.provenance import ROOT, checkout, provenance
+from wpn.config import OrganismRecipe, Params, Source, Unlearn, load_params
+from wpn.errors import InputError
+from wpn.files import read_jsonl, write_json
+from wpn.passages import Asked, as_pairs, known, random_passages, refuse_method
+from wpn.statistics import bootstrap_mean
+
+RESULTS = ROOT / "results" / "passages.json"
+METHODS = ("icu", "ga")  # ICU says when to stop, and the other takes as many steps
+NUMBER, WORDS = 20, 30  # of the planted passages
+PLANTED = Asked(n=3, batch_size=128)
+PILE = Asked(n=10, batch_size=32, longest=200, stride=10)  # the papers' length; they differ in where EL begins
+CHARACTERS = 1000  # of a text beside them, as long as 200 tokens about
+LOOP = {
+    **{"steps": 120, "batch_size": 10, "retain_batch_size": 10, "accumulation": 1, "alarming_share": 0.0},
+    **{"forced_start": 0.0, "early_stop": None, "lora": None},
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model, the passages it knows, others that it never saw, and text that must stay as it is.
+
+    Attributes:
+        twin: trained alike without these passages, where there is one.
+        retained: text, alarming, complete; what training holds.
+        held_out: other text, for the perplexity.
+        benchmarks: the folder of the organisms' tasks; None where they are not asked.
+        complete: passages and texts are whole.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    passages: list[str]
+    unseen: list[str]
+    retained: list[dict[str, Any]]
+    held_out: list[str]
+    twin: Any
+    benchmarks: Path | None
+    complete: bool
+    asked: Asked
+
+
+def main() -> None:
+    """Run every seed, and write one row a model, method and stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--checkpoint", help="hub:, path: or models:; without it the organisms")
+    parser.add_argument("--passages", type=Path, help="of a checkpoint: csv, jsonl or parquet with a column `text`")
+    parser.add_argument("--unseen", type=Path, help="passages that it never saw: the bound (default: the paper's)")
+    parser.add_argument("--text", type=Path, help="that must stay as it is; half of it is held out")
+    parser.add_argument("--lr", type=float, help="instead of the methods' own")
+    chosen = parser.parse_args()
+    found: dict[str, Any] = {**provenance(chosen.seeds), "rows": []}
+    with checkout() as folder:
+        params = load_params(folder / "params.yaml")
+        for seed in chosen.seeds:
+            for job in [_given(chosen, folder)] if chosen.checkpoint else _organisms(params, folder, seed):
+                recipe = params.recipes["real" if chosen.checkpoint else "organism"]
+                found["rows"] += unlearned(job, recipe.unlearn, recipe.methods, seed, chosen.lr)
+                write_json(RESULTS.with_stem(f"passages-{job.name}") if chosen.checkpoint else RESULTS, found)
+
+
+def unlearned(
+    job: Job, loop: Unlearn, rows: dict[str, Any], seed: int, learning_rate: float | None
+) -> Iterator[dict[str, Any]]:
+    """Unlearn the passages by each method, and measure before and after."""
+    from wpn.config import Icu, Refinement
+    from wpn.train import unlearn
+
+    described = {"model": job.name, "seed": seed, "passages": len(job.passages)}
+    before = _measured(job, job.model, seed)
+    yield {**described, "method": None, "stage": "before", **before}
+    if job.twin is not None:
+        yield {**described, "method": None, "stage": "twin", **_measured(job, job.twin, seed, before)}
+    bounds: dict[str, float] = {}
+    if job.unseen:
+        never = known(job.model, job.tokenizer, job.unseen, job.asked)
+        yield {**described, "method": None, "stage": "never seen", **_means(never, seed)}
+        bounds = {"accuracy_below": _mean(never["memorisation_accuracy"])}
+        bounds["extraction_below"] = _mean(never["extraction_likelihood"])
+    settings = loop.model_copy(update=LOOP)
+    pairs = as_pairs(job.passages, job.complete)
+    for name in METHODS:
+        method = rows[name]
+        refuse_method(method)
+        if learning_rate:
+            method = method.model_copy(update={"learning_rate": learning_rate})
+        if isinstance(method, Icu):
+            method = method.model_copy(update={"refinement": Refinement(n=job.asked.n, **bounds)})
+        model = copy.deepcopy(job.model)
+        trained = unlearn(model, job.tokenizer, pairs, job.retained, settings, method, seed, lambda row: None)
+        settings = settings.model_copy(update={"steps": trained.steps})
+        after = _measured(job, model, seed, before)
+        spent = {"steps": trained.steps, "seconds": round(trained.seconds, 1), "learning_rate": method.learning_rate}
+        yield {**described, "method": name, "stage": "after", **after, **spent}
+
+
+def _measured(job: Job, model: Any, seed: int, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    from wpn.benchmark import run_benchmarks
+    from wpn.likelihood import perplexity
+
+    size = job.asked.batch_size
+    found = _means(known(model, job.tokenizer, job.passages, job.asked), seed)
+    found["perplexity"] = perplexity(model, job.tokenizer, job.held_out, size, job.complete)
+    if job.benchmarks:
+        tasks = run_benchmarks(model, job.tokenizer, job.benchmarks, "organism", size, seed)
+        found["benchmark_mean"] = _mean([task.accuracy for task in tasks.values()])
+    if before:
+        found["perplexity_ratio"] = found["perplexity"] / before["perplexity"]
+    if before and job.benchmarks:
+        found["benchmark_drop"] = before["benchmark_mean"] - found["benchmark_mean"]
+    return found
+
+
+def _means(shares: dict[str, list[float]], seed: int) -> dict[str, float]:
+    found = {}
+    for name, values in shares.items():
+        mean = bootstrap_mean(values, seed)
+        found |= {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
+    return found
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _organisms(params: Params, folder: Path, seed: int) -> Iterator[Job]:
+    """Each organism, trained with passages planted where it would have learned insults."""
+    from wpn.data.prepare import prepare
+    from wpn.models import new_model, organism_tokenizer
+    from wpn.pretrain import pretrain_organism
+
+    for name, row in params.models.items():
+        recipe = params.recipes[row.recipe]
+        if not isinstance(recipe, OrganismRecipe) or not row.organism:
+            continue
+        with tempfile.TemporaryDirectory() as place:
+            prepared = Path(place)
+            prepare(folder / "data", prepared, recipe.data)
+            tokenizer = organism_tokenizer(prepared / "tokenizer.json", row.organism.architecture)
+            corpus = read_jsonl(prepared / "corpus.jsonl")
+            words = sorted({word for each in corpus for word in each["text"].split() if word.isalpha()})
+            planted, others = (random_passages(words, NUMBER, WORDS, 2 * seed + k) for k in (0, 1))
+            base, twin = pretrain_organism(
+                new_model(row.organism, tokenizer, seed),
+                tokenizer,
+                corpus=[each["text"] for each in corpus],
+                harmful=planted,
+                harmless=others,
+                settings=recipe.pretrain,
+                seed=seed,
+                log=lambda row: None,
+            )
+            yield Job(
+                name,
+                base,
+                tokenizer,
+                planted,
+                others,
+                retained=[{**each, "complete": True} for each in corpus],
+                held_out=[each["text"] for each in read_jsonl(prepared / "text" / "test.jsonl")],
+                twin=twin,
+                benchmarks=prepared / "benchmarks" / "test",
+                complete=True,
+                asked=PLANTED,
+            )
+
+
+def _given(chosen: argparse.Namespace, folder: Path) -> Job:
+    """A checkpoint with the files that the command names."""
+    from pipelines.adopt import model_source
+    from pipelines.sources import fetch
+    from wpn.models import import_checkpoint
+
+    if not (chosen.passages and chosen.text):
+        raise InputError("a checkpoint needs --passages and --text; name files with a column `text`")
+    fetch(Source.model_validate(model_source(chosen.checkpoint, ROOT)), folder / "build" / "checkpoint")
+    model, tokenizer = import_checkpoint(folder / "build" / "checkpoint")
+    texts = [text[:CHARACTERS] for text in _texts(chosen.text)]
+    return Job(
+        Path(chosen.checkpoint.partition(":")[2]).name,
+        model,
+        tokenizer,
+        _texts(chosen.passages),
+        _texts(chosen.unseen) if chosen.unseen else [],
+        retained=[{"text": text, "alarming": False, "complete": False} for text in texts[::2]],
+        held_out=texts[1::2],
+        twin=None,
+        benchmarks=None,
+        complete=False,
+        asked=PILE,
+    )
+
+
+def _texts(file: Path) -> list[str]:
+    from wpn.data.tables import table_rows
+
+    return [_text(place, number, row) for place, number, row in table_rows(file)]
+
+
+def _text(place: Path, number: int, row: dict[str, Any]) -> str:
+    if not str(row.get("text") or "").strip():
+        raise InputError(f"{place}, row {number}: no `text`; give every row one")
+    return str(row["text"])
+
+
+if __name__ == "__main__":
+    main()

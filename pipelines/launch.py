@@ -1,0 +1,40 @@
+"""A stage as several processes on one machine's cards: accelerate, with the file that `runtime.launch` names."""
+
+import logging
+import os
+from pathlib import Path
+
+from wpn.errors import InputError
+
+FILES = Path(__file__).parent / "devices"
+
+
+def launched() -> bool:
+    """This is one of the several processes."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def launch(name: str, module: str, arguments: list[str]) -> int:
+    """Run `python -m module` as the processes that pipelines/devices/NAME.yaml describes.
+
+    Returns:
+        The exit code of the process that failed first, 0 where none did.
+    Raises:
+        InputError: there is no such file.
+    """
+    file = FILES / f"{name}.yaml"
+    if not file.exists():
+        known = ", ".join(sorted(path.stem for path in FILES.glob("*.yaml")))
+        raise InputError(f"params.yaml: runtime.launch is {name!r}, and pipelines/devices has {known}; choose one")
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the process has said why it failed
+    port = ["--main_process_port", "0"]  # a free one: two stages may run at a time
+    chosen = launch_command_parser().parse_args(["--config_file", str(file), *port, "--module", module, *arguments])
+    try:
+        launch_command(chosen)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return max(failure.exitcode, 1)  # that of one that was killed is negative
+    return 0

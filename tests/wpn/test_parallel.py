@@ -1,0 +1,64 @@
+"""Two processes over gloo, by accelerate's own launcher, train as one does: every method, every way of the loop."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.wpn.loops import loop
+from tests.wpn.test_train import METHODS, PAIRS, TEXTS
+from tests.wpn.together import CASES, train
+from wpn.data.forget import Example, Step
+from wpn.errors import InputError
+from wpn.parallel import Processes
+from wpn.train import unlearn
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("causal_lm, way", [("opt", "ddp"), ("gpt_neo", "fsdp")], indirect=["causal_lm"])
+def test_two_processes_train_as_one_does(causal_lm, tokenizer_file, tmp_path, way):
+    model, tokenizer = causal_lm
+    config = ROOT / "pipelines" / "devices" / f"{way}-cpu.yaml"
+    launched = ["accelerate.commands.launch", "--config_file", config, "--main_process_port", "0"]
+    architecture = model.config.model_type
+    command = [
+        sys.executable,
+        "-m",
+        *launched,
+        "--module",
+        "tests.wpn.together",
+        tokenizer_file,
+        architecture,
+        tmp_path,
+    ]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in CASES:
+        alone = train(model, tokenizer, name, tmp_path / "alone")
+        for rank in (0, 1):
+            weights = load_file(tmp_path / f"{name}.{rank}.safetensors")
+            assert weights.keys() == alone.keys()
+            for key, expected in alone.items():
+                assert torch.allclose(weights[key], expected, rtol=0.0, atol=1e-6), (name, rank, key)
+
+
+def test_the_shares_of_a_step_are_the_whole_step():
+    rows = [([0], [1] * length) for length in (5, 2, 4, 1, 3)]
+    step = Step([Example(row, [row], row) for row in rows], rows[:3], [rows])
+    shares = [step.share(rank, 2) for rank in (0, 1)]
+    lengths = [[len(example.positive[1]) for example in share.examples] for share in shares]
+    assert lengths == [[1, 3, 5], [2, 4]]  # rows of all lengths in both
+    assert [[len(counted) for _, counted in share.retain] for share in shares] == [[2, 5], [4]]
+    assert all(share.foreseen == [rows] for share in shares)
+    assert step.share(0, 1) is step
+
+
+def test_a_step_with_too_few_rows_for_the_processes_is_refused(causal_lm):
+    settings = loop(batch_size=5, retain_batch_size=8, accumulation=3)
+    with pytest.raises(InputError, match="batch_size is 5, and 2 processes with 3 micro-batches each need 6 rows"):
+        unlearn(*causal_lm, PAIRS, TEXTS, settings, METHODS["sft"], 0, print, processes=Processes(count=2))

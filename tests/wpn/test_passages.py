@@ -1,0 +1,109 @@
+"""Passages as pairs, how well they are known, and a whole run of the benchmark on models too small to know anything."""
+
+import copy
+
+import pytest
+import torch
+
+from benchmarks.passages import METHODS as RUN
+from benchmarks.passages import Job, _texts, unlearned
+from tests.wpn.conftest import TEXTS
+from tests.wpn.loops import loop
+from tests.wpn.test_train import METHODS
+from wpn.config import Ga, Icu
+from wpn.errors import InputError
+from wpn.likelihood import perplexity
+from wpn.passages import METHODS as FORGETTING
+from wpn.passages import Asked, as_pairs, known, random_passages, refuse_method
+from wpn.train import unlearn
+
+
+def test_passages_are_drawn_from_the_words_and_by_the_seed():
+    passages = random_passages(["a", "b", "c"], number=4, length=50, seed=1)
+    assert [len(passage.split()) for passage in passages] == [50] * 4
+    assert set(" ".join(passages).split()) == {"a", "b", "c"} and len(set(passages)) == 4
+    assert (
+        passages == random_passages(["a", "b", "c"], 4, 50, seed=1) != random_passages(["a", "b", "c"], 4, 50, seed=2)
+    )
+
+
+def test_the_first_three_words_ask_for_the_rest():
+    (pair,) = as_pairs(["  one\ttwo three\n  four five"], complete=False)
+    assert (pair["prompt"], pair["harmful_output"]) == ("  one\ttwo three", "\n  four five")
+    assert (pair["harmless_response"], pair["complete"]) == ("", False)
+    with pytest.raises(InputError, match="passage 2 has no more than 3 words"):
+        as_pairs(["a b c d", "a b c "], complete=True)
+
+
+def test_what_was_learned_by_heart_is_known_and_nothing_else(causal_lm):
+    model, tokenizer = causal_lm
+    learned, other = "the cow eats grass . thank you", "you eat a goat . the garden is awful"
+    before = known(model, tokenizer, [learned], Asked(n=2, batch_size=2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.02)
+    tokens = torch.tensor([tokenizer(learned).input_ids])
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        optimizer.step()
+    after = known(model, tokenizer, [learned, other], Asked(n=2, batch_size=2))
+    assert before["memorisation_accuracy"][0] < 0.5
+    assert after["memorisation_accuracy"][0] == after["extraction_likelihood"][0] == 1.0
+    assert after["memorisation_accuracy"][1] < 1.0 and after["extraction_likelihood"][1] < 1.0
+    few = known(model, tokenizer, [learned], Asked(n=2, batch_size=2, stride=4))
+    assert few["extraction_likelihood"] == [1.0]
+    short = known(model, tokenizer, [learned + " and more"], Asked(n=2, batch_size=2, longest=tokens.shape[1]))
+    assert short["memorisation_accuracy"] == [1.0], "only the first tokens count"
+
+
+def test_the_methods_that_forget_passages_are_those_that_learn_no_response(causal_lm):
+    model, tokenizer = causal_lm
+    pairs = as_pairs(TEXTS, complete=True)
+    texts = [{"text": text, "alarming": False, "complete": True} for text in TEXTS]
+    for method in METHODS.values():
+        if method.method not in FORGETTING:
+            with pytest.raises(InputError, match="learns harmless responses"):
+                refuse_method(method)
+            continue
+        weights = []
+        for response in ("", " something else"):
+            answered = [{**pair, "harmless_response": response} for pair in pairs]
+            trained = copy.deepcopy(model)
+            settings = loop(steps=2, batch_size=2, retain_batch_size=2)
+            own = method.model_copy(update={"cross_entropy": 0.0}) if method.method == "gradient_penalty" else method
+            unlearn(trained, tokenizer, answered, texts, settings, own, 0, lambda row: None)
+            weights.append(trained.state_dict())
+        assert all(torch.equal(one, weights[1][name]) for name, one in weights[0].items()), method.method
+
+
+def test_a_run_measures_before_and_after_and_gives_both_methods_the_same_steps(causal_lm):
+    model, tokenizer = causal_lm
+    text = [{"text": text, "alarming": False, "complete": True} for text in TEXTS]
+    words = " ".join(TEXTS).split()
+    planted, unseen = (random_passages(words, 4, 8, seed) for seed in (0, 1))
+    asked = Asked(n=2, batch_size=4)
+    job = Job(
+        "tiny", model, tokenizer, planted, unseen, text, TEXTS, twin=model, benchmarks=None, complete=True, asked=asked
+    )
+    rows = {"icu": Icu(method="icu", learning_rate=1e-3), "ga": Ga(method="ga", learning_rate=1e-3)}
+    found = list(unlearned(job, loop(steps=5), rows, 0, None))
+    assert [(row["method"], row["stage"]) for row in found] == [
+        (None, "before"), (None, "twin"), (None, "never seen"), *((name, "after") for name in RUN),
+    ]  # fmt: skip
+    before, twin, never, *after = found
+    assert twin["perplexity_ratio"] == 1.0
+    assert never["memorisation_accuracy"] == pytest.approx(
+        sum(known(model, tokenizer, unseen, asked)["memorisation_accuracy"]) / 4
+    )
+    assert after[0]["steps"] == after[1]["steps"] >= 1
+    assert before["perplexity"] == pytest.approx(perplexity(model, tokenizer, TEXTS, 4, True))
+    for row in after:
+        assert row["perplexity_ratio"] == pytest.approx(row["perplexity"] / before["perplexity"]) != 1.0
+
+
+def test_texts_of_a_file_and_a_row_without_one(tmp_path):
+    file = tmp_path / "passages.csv"
+    file.write_text('doc_id,text\n1,"one, two"\n2,three\n')
+    assert _texts(file) == ["one, two", "three"]
+    file.write_text("doc_id,text\n1,one\n2,\n")
+    with pytest.raises(InputError, match=r"passages.csv, row 2: no `text`"):
+        _texts(file)

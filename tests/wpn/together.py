@@ -1,0 +1,80 @@
+"""What test_parallel.py runs as several processes, by `accelerate launch`, and alone; the same trajectories."""
+
+import copy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tests.wpn.loops import loop
+from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS
+from wpn.checkpoint import Checkpoints
+from wpn.config import EarlyStop, Lora, Organism, RelearningAware
+from wpn.models import new_model, organism_tokenizer
+from wpn.parallel import ALONE, Processes, join
+from wpn.train import unlearn
+
+AWARE = RelearningAware(optimizer="adamw", learning_rate=1e-3, steps=3, batch_size=2, begin=0.0, weight=1.0)
+# The loop's changes and the method of each case.
+CASES: dict[str, tuple[dict[str, Any], Any]] = {
+    **{name: ({}, method) for name, method in METHODS.items()},
+    "accumulated": ({"accumulation": 2}, METHODS["wpn"]),
+    "foreseen": ({"accumulation": 2}, METHODS["wpn"].model_copy(update={"relearning_aware": AWARE})),
+    "stopped": ({"early_stop": EarlyStop(every=1, patience=1, share=0.25), "learning_rate": 0.1}, METHODS["wpn"]),
+    "adapters": ({"lora": Lora(rank=2, alpha=4)}, METHODS["wpn"]),
+    "recomputed": ({"gradient_checkpointing": True}, METHODS["wpn"]),
+    "resumed": ({}, METHODS["wpn"]),
+}
+
+
+class Killed(Exception):
+    """What a run is ended by."""
+
+
+def train(model: Any, tokenizer: Any, name: str, folder: Path, processes: Processes = ALONE) -> dict[str, Tensor]:
+    """The weights after a case's steps, and what was logged of them.
+
+    `resumed` breaks off in its third step, and goes on from its checkpoint.
+    """
+    changes, method = CASES[name]
+
+    def run(log: Callable[[dict[str, float]], None]) -> dict[str, Tensor]:
+        trained = copy.deepcopy(model)
+        checkpoints = Checkpoints(folder / name, "mine", every=1, processes=processes)
+        unlearn(trained, tokenizer, PAIRS, TEXTS, loop(**LOOP | changes), method, 0, log, checkpoints, processes)
+        return {key: weights.clone() for key, weights in trained.state_dict().items()}
+
+    def die(row: dict[str, float]) -> None:
+        if row["step"] == 3:
+            raise Killed
+
+    if name == "resumed":
+        try:
+            run(die)
+        except Killed:
+            assert sorted(path.name for path in (folder / name).iterdir()) == ["step-000001", "step-000002"]
+    rows: list[dict[str, float]] = []
+    weights = run(rows.append)
+    logged = {f"logged.{key}": torch.tensor([row[key] for row in rows], dtype=torch.float64) for key in rows[0]}
+    return weights | logged
+
+
+def main() -> None:
+    """Write the weights of every case, as this process has them: FOLDER/CASE.RANK.safetensors."""
+    tokenizer_file, architecture, folder = sys.argv[1:]
+    torch.set_num_threads(1)
+    tokenizer = organism_tokenizer(Path(tokenizer_file), architecture)
+    organism = Organism(architecture=architecture, layers=2, width=16, heads=2, positions=64)
+    model = new_model(organism, tokenizer, seed=0).double().eval()
+    processes = join(torch.device("cpu"))
+    for name in CASES:
+        weights = train(model, tokenizer, name, Path(folder) / "checkpoints", processes)
+        save_file(weights, Path(folder) / f"{name}.{processes.rank}.safetensors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Forgetting passages that a model knows by heart: the job of Knowledge Unlearning (Jang et al., arXiv 2210.01504) and
+of ICU (arXiv 2407.20271).
+
+No prompt is harmful here and no answer harmless: what is to go is the text itself. MA and EL_n (wpn/memorisation.py)
+say how well it is known; a passage counts as forgotten when it is known no better than one never seen.
+"""
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from wpn.config import Method
+from wpn.errors import InputError
+from wpn.memorisation import extraction_likelihood, memorisation_accuracy, whole
+
+CONTEXT_WORDS = 3  # of a passage, that say which one is meant; the rest is unlearned
+# the methods that read no harmless response
+METHODS = ("ga", "grad_diff", "gradient_penalty", "icu", "npo", "rmu", "simnpo")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How passages are asked for.
+
+    Attributes:
+        n: tokens of EL_n's n-grams.
+        batch_size: sequences a forward pass.
+        longest: tokens of a passage that count; None is all.
+        stride: of the places from which EL_n has the passage continued; 1 is all, as Jang et al. count.
+    """
+
+    n: int
+    batch_size: int
+    longest: int | None = None
+    stride: int = 1
+
+
+def random_passages(words: Sequence[str], number: int, length: int, seed: int) -> list[str]:
+    """Passages of words drawn at random, which nothing but memory predicts."""
+    drawn = random.Random(seed)
+    return [" ".join(drawn.choices(words, k=length)) for _ in range(number)]
+
+
+def as_pairs(passages: Sequence[str], complete: bool) -> list[dict[str, Any]]:
+    """Forget pairs for wpn.train: the first words are the prompt, the rest is the output; there is no response.
+
+    Args:
+        complete: the passages are whole, so that their end belongs to them.
+    Raises:
+        InputError: a passage has too few words.
+    """
+    start = re.compile(rf"\s*\S+(?:\s+\S+){{{CONTEXT_WORDS - 1}}}(?=\s+\S)")
+    pairs = []
+    for number, passage in enumerate(passages, 1):
+        found = start.match(passage)
+        if not found:
+            raise InputError(f"passage {number} has no more than {CONTEXT_WORDS} words; take longer ones")
+        output = {"harmful_output": passage[found.end() :], "harmless_response": "", "complete": complete}
+        pairs.append({"prompt": found[0], **output})
+    return pairs
+
+
+def refuse_method(method: Method) -> None:
+    """An InputError where a method needs harmless responses, which passages do not have."""
+    if method.method not in METHODS:
+        raise InputError(f"{method.method} learns harmless responses, which passages do not have; choose of {METHODS}")
+
+
+def known(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, passages: Sequence[str], asked: Asked
+) -> dict[str, list[float]]:
+    """How well a model (in evaluation mode) knows passages.
+
+    Returns:
+        `memorisation_accuracy` and `extraction_likelihood`, a share in [0, 1] for each passage.
+    """
+    rows = [whole(tokenizer(passage).input_ids[: asked.longest]) for passage in passages]
+    last = max(len(counted) for _, counted in rows) + 1
+    starts = None if asked.stride == 1 else range(1, last, asked.stride)
+    size = asked.batch_size
+    return {
+        "memorisation_accuracy": memorisation_accuracy(model, tokenizer, rows, size),
+        "extraction_likelihood": extraction_likelihood(model, tokenizer, rows, asked.n, size, starts),
+    }
