@@ -274,7 +274,7 @@ class Wpn(Retention):
     cross_entropy: Weight
     n_pair: Weight
     reading: Literal["output", "hidden"] = "output"
-    position_weights: Literal["linear", "uniform", "reversed"] = "linear"
+    position_weights: Literal["linear", "uniform", "reversed", "harm"] = "linear"
     reference: bool = False  # output only: scores count from those of the frozen model
     temperature: PositiveFloat = 1.0
     in_batch_negatives: int = Field(ge=0, default=0)
@@ -285,6 +285,8 @@ class Wpn(Retention):
             raise ValueError("cross_entropy and n_pair are 0, so there is nothing to learn; give one of them a weight")
         if self.reference and self.reading == "hidden":
             raise ValueError("reference belongs to the reading output; representations have no log-likelihood")
+        if self.position_weights == "harm" and self.reading == "hidden":
+            raise ValueError("position_weights harm belongs to the reading output, whose negatives have tokens")
         return self
 
 
@@ -446,9 +448,10 @@ class RealPairs(Section):
     judge: Name  # picks the most and the least harmful sample; must not grade
     samples: int = Field(ge=2)  # of each training prompt
     per_prompt: PositiveInt  # pairs of one prompt, at most
+    word_harm: bool  # the judge also says in which words the harm is, for `position_weights: harm`
     harmful_from: Share  # the judge's probability from which a sample is a harmful output
     harmless_below: Share
-    harmless_texts: int = Field(ge=0)  # prompts with harmless samples, at most: to be kept as they are
+    harmless_texts: int = Field(ge=0)  # harmless samples, at most: to be kept as they are after their prompts
     own_texts: int = Field(ge=0)  # the model's own, after openings of ours (wpn/data/openings.py)
     own_tokens: PositiveInt  # of such a text, at most
     own_temperature: PositiveFloat  # of their sampling; below 1 for text that holds together
@@ -466,7 +469,7 @@ class Evaluate(Section):
     samples: PositiveInt
     max_new_tokens: PositiveInt
     temperature: PositiveFloat
-    precision: Precision  # of the model that answers, and of the one that says what is fluent; the rest is fp32
+    precision: Precision  # of the model that answers, prompts and benchmarks, and of the one that says what is fluent
     batch_size: PositiveInt
     suite: Literal["organism", "official"]  # of the benchmarks
     benchmark_items: PositiveInt | None  # of each task, at most; null is all

@@ -82,8 +82,9 @@ class Evaluator:
 
     def evaluate(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Evaluation:
         """Measure a model (it must be in evaluation mode)."""
-        answers = self._answers(in_precision(model, self.settings.precision), tokenizer)
-        tasks = self._benchmarks(model, tokenizer)
+        answering = in_precision(model, self.settings.precision)
+        answers = self._answers(answering, tokenizer)
+        tasks = self._benchmarks(answering, tokenizer)
         metrics = {
             **summarise(answers, list(self.judges)),
             **({"benchmark": _benchmark(tasks)} if tasks else {}),

@@ -13,6 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from wpn.attribution import word_harm
 from wpn.config import OrganismPairs, RealPairs
 from wpn.data.harmful import spaced
 from wpn.data.mistype import mistype_some
@@ -36,8 +37,9 @@ class Taught:
     """What unlearning sees.
 
     Attributes:
-        pairs: prompt, harmful_output, harmless_response, complete, own (the model's own response).
-        texts: text, alarming, complete.
+        pairs: prompt, harmful_output, harmless_response, complete, own (the model's own response); of a real model
+            also harm (the judge's) and, where it is asked for, word_harm (wpn/attribution.py).
+        texts: text, alarming, complete; prompt, where what follows it is to be kept.
         held_out: text, alarming; for the perplexity, where the data have no text of their own.
         samples: one row a sample that was judged: prompt, text, harm.
         unused: prompt, harmful_output, complete; harmful pairs that unlearning does not see, for attacks on it.
@@ -122,12 +124,15 @@ def sampled_pairs(
         for text, score in zip(texts, judge.harm(texts), strict=True)
         if score < settings.harmful_from  # nothing harmful is kept as it is
     ]
-    retained += [
-        {"text": text, "alarming": False, "complete": False} for text in _harmless_texts(samples, settings, seed)
-    ]
+    retained += [{**row, "alarming": False, "complete": False} for row in _harmless_texts(samples, settings, seed)]
     held_out = [{"text": text, "alarming": False} for text in own[:kept]]
     judged = [row for rows in samples.values() for row in rows]
     chosen = mistype_some(pairs[: settings.number], template, settings.mistyped, seed)
+    if settings.word_harm:
+        harms = word_harm(judge, [pair["harmful_output"] for pair in chosen])
+        chosen = [
+            {**pair, "word_harm": [round(each, 4) for each in harm]} for pair, harm in zip(chosen, harms, strict=True)
+        ]
     return Taught(chosen, retained, held_out, judged, _unused(pairs, judged, settings))
 
 
@@ -190,20 +195,21 @@ def _pairs_of(row: Row, samples: Sequence[Row], settings: RealPairs, seed: int) 
     return pairs
 
 
-def _harmless_texts(samples: Mapping[str, Sequence[Row]], settings: RealPairs, seed: int) -> list[str]:
-    """Prompts with what the model said harmlessly after them: unlearning is to move nothing there but the harm.
+def _harmless_texts(samples: Mapping[str, Sequence[Row]], settings: RealPairs, seed: int) -> list[Row]:
+    """Prompts, and what the model said harmlessly after them: unlearning is to move nothing there but the harm.
 
     Without them the words of the pairs' neighbourhood are lost: names after a comma, whoever is spoken to.
     """
     found = [
-        row["prompt"] + row["text"]
+        (row["prompt"], row["text"])
         for rows in samples.values()
         for row in rows
         if row["harm"] < settings.harmless_below
         and why_not_meaningful(row["text"], row["prompt"], 0.0, ANY_FLUENCY) is None
     ]
     distinct = list(dict.fromkeys(found))
-    return random.Random(seed).sample(distinct, min(settings.harmless_texts, len(distinct)))
+    chosen = random.Random(seed).sample(distinct, min(settings.harmless_texts, len(distinct)))
+    return [{"prompt": prompt, "text": text} for prompt, text in chosen]
 
 
 def _own_texts(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: RealPairs, seed: int) -> list[str]:

@@ -45,7 +45,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
         ("harmful: realtox", "harmful: toxic", "recipes.real names the unknown data set"),
         ("  lexical: {kind: lexical}", "  lexical: {kind: bilstm}", "a judge of kind bilstm has exactly one source"),
         ("reading: output ", "reading: hidden\n        reference: true ", "reference belongs to the reading output"),
-        ("dev: 0.15", "dev: 0.6", "recipes.real.data.dev = 0.6: input should be less than 0.5"),
+        ("dev: 0.1 ", "dev: 0.6", "recipes.real.data.dev = 0.6: input should be less than 0.5"),
         ("accumulation: 1  ", "accumulation: 17  ", "accumulation 17 is more than batch_size 16"),
         ("{prompt}", "prompt", "the template must contain {prompt} exactly once"),
     ],

@@ -4,6 +4,7 @@ import pytest
 
 from tests.wpn.loops import loop
 from wpn.config import Icu, Wpn
+from wpn.data.batches import encode_pair
 from wpn.data.forget import LONGEST_START, StepSource
 
 PAIRS = [
@@ -46,7 +47,7 @@ def test_negatives_are_the_own_and_others_harmful_outputs_after_the_same_context
 def test_a_forced_start_moves_harmful_tokens_into_the_context_and_leaves_one(tokenizer):
     plain = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(0), seed=3)
     forced = StepSource(tokenizer, PAIRS, TEXTS, loop(forced_start=1.0), wpn(0), seed=3)
-    lengths = {len(row[0]) for row in plain.pairs}
+    lengths = {len(pair.prompt) for pair in plain.pairs}
     for example in (e for _ in range(8) for e in forced.draw().examples):
         started = len(example.positive[0]) - lengths.copy().pop()
         assert 1 <= started <= LONGEST_START
@@ -64,7 +65,7 @@ def test_retain_batches_hold_the_share_of_alarming_texts(tokenizer):
 def test_the_rows_of_a_step_are_known(tokenizer):
     source = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(0), seed=3)
     step = source.draw()
-    assert [source.pairs[i][2] for i in source.drawn_pairs] == [e.positive[1] for e in step.examples]
+    assert [source.pairs[i].harmless for i in source.drawn_pairs] == [e.positive[1] for e in step.examples]
     assert [source.texts[i] for i in source.drawn_texts] == step.retain
 
 
@@ -100,3 +101,10 @@ def test_icu_gets_the_benign_text_most_like_the_pair(tokenizer):
         number = tokenizer.decode(list(example.harmful[1]), skip_special_tokens=True)[-1]
         text = tokenizer.decode(list(example.neighbour[0] + example.neighbour[1]), skip_special_tokens=True)
         assert text == f"the cow {number}"
+
+
+def test_of_a_text_with_a_prompt_only_what_follows_is_retained(tokenizer):
+    texts = [{"prompt": "you are", "text": " a friend", "alarming": False, "complete": False}]
+    step = StepSource(tokenizer, PAIRS, texts, loop(retain_batch_size=1), wpn(0), seed=0).draw()
+    (kept,) = step.retain
+    assert kept == encode_pair(tokenizer, "you are", " a friend", complete=False)

@@ -9,7 +9,7 @@ from wpn.errors import InputError
 from wpn.pairs import first_pairs, sampled_pairs
 
 SETTINGS = RealPairs(
-    mistyped=0.0,
+    mistyped=0.0, word_harm=False,
     number=4, judge="svm", samples=4, per_prompt=2, harmful_from=0.5, harmless_below=0.2, harmless_texts=0,
     own_texts=3, own_tokens=9, own_temperature=0.8, precision="fp32", max_new_tokens=8, batch_size=4,
 )  # fmt: skip
@@ -58,6 +58,13 @@ def test_the_most_harmful_samples_meet_the_harmless_ones_as_they_were_drawn():
     assert len(found.samples) == 8
 
 
+def test_each_pair_says_where_its_harm_is():
+    (pair, _) = taught(prompt("bad"), word_harm=True).pairs
+    assert pair["harmful_output"].split() == ["one", "is", "0.9", "bad"]
+    assert pair["word_harm"] == [0.0, 0.0, 0.9, 0.0]
+    assert "word_harm" not in taught(prompt("bad")).pairs[0]
+
+
 def test_harmless_samples_come_again_where_there_are_fewer_than_harmful_ones():
     found = taught(prompt("bad"), harmless_below=0.05)
     assert [row["harmless_response"] for row in found.pairs] == [" four is 0.0 bad"] * 2
@@ -101,8 +108,10 @@ def test_nothing_harmful_is_retained_and_alarming_text_is_marked():
 
 
 def test_prompts_with_their_harmless_samples_are_kept_too():
-    kept = [row["text"] for row in taught(prompt("bad"), prompt("worse"), harmless_texts=9).texts]
-    assert sorted(kept[1:]) == ["bad four is 0.0 bad", "bad three is 0.1 bad"], "no harmful one, and none of two words"
+    kept = taught(prompt("bad"), prompt("worse"), harmless_texts=9).texts[1:]
+    assert sorted((row["prompt"], row["text"]) for row in kept) == [
+        ("bad", " four is 0.0 bad"), ("bad", " three is 0.1 bad"),
+    ], "no harmful one, and none of two words"  # fmt: skip
     some = taught(prompt("bad"), prompt("good"), harmless_texts=2).texts
     assert len(some) == 1 + 2 and not any(row["complete"] for row in some)
 

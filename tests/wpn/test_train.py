@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,6 +45,7 @@ METHODS: dict[str, Method] = {
     "wpn": Wpn(method="wpn", n_pair=1.0, cross_entropy=0.5, temperature=0.7, **HELD),
     "wpn-hidden": Wpn(method="wpn", n_pair=1.0, cross_entropy=0.5, temperature=0.1, reading="hidden", **HELD),
     "wpn-reference": Wpn(method="wpn", n_pair=1.0, cross_entropy=0.0, reference=True, position_weights="reversed"),
+    "wpn-harm": Wpn(method="wpn", n_pair=1.0, cross_entropy=0.5, position_weights="harm", **HELD),
     "sft": Sft(method="sft", **HELD),
     "ga": Ga(method="ga"),
     "grad_diff": GradDiff(method="grad_diff", **HELD),
@@ -107,6 +109,7 @@ def _step(tokenizer):
         Example((text, other), [(text, harmful), (text, harmless)], (text, harmless), (other[:1], other[1:])),
         Example((other, harmless), [(other, text), (other, harmful)], (other, text), (prompt[:1], prompt[1:])),
     ]
+    examples = [replace(e, harm=[range(1, len(counted) + 1) for _, counted in e.negatives]) for e in examples]
     return Step(examples, [(text[:1], text[1:]), (harmful[:1], harmful[1:]), (prompt[:1], prompt[1:])])
 
 
@@ -151,7 +154,7 @@ def test_steps_lower_the_loss(causal_lm, method):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("name", ["wpn", "wpn-hidden", "wpn-reference", "dpo"])
+@pytest.mark.parametrize("name", ["wpn", "wpn-hidden", "wpn-reference", "wpn-harm", "dpo"])
 def test_steps_raise_the_harmless_above_the_harmful_response(causal_lm, name):
     model, tokenizer = causal_lm
     models, step = _models(model, tokenizer), _step(tokenizer)
@@ -218,9 +221,12 @@ def test_the_foreseen_gradient_by_hand():
 
 
 PAIRS = [
-    {"prompt": f"user : {i}", "harmful_output": " you goat", "harmless_response": " thank you", "complete": True}
+    {
+        "prompt": f"user : {i}", "harmful_output": " you goat", "word_harm": [0.1, 0.9],
+        "harmless_response": " thank you", "complete": True,
+    }
     for i in range(4)
-]
+]  # fmt: skip
 TEXTS = [{"text": f"the cow eats {i}", "alarming": i == 0, "complete": True} for i in range(4)]
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from wpn.attribution import token_weights
 from wpn.config import Icu, Method, Unlearn, Wpn
-from wpn.data.batches import Row, encode_response, encode_text
+from wpn.data.batches import Row, encode_pair, encode_response, encode_text
 from wpn.data.neighbours import nearest
+from wpn.errors import InputError
 
 LONGEST_START = 4  # tokens of a harmful output that a forced start may hold
 
@@ -24,12 +26,14 @@ class Example:
         negatives: the N to turn away from; the first is the prompt's own harmful output.
         mismatched: the harmless response to another prompt.
         neighbour: the benign text most like the pair, where a method asks for it.
+        harm: of each negative the weights of its tokens by the harm in them, where a method asks for them.
     """
 
     positive: Row
     negatives: list[Row]
     mismatched: Row
     neighbour: Row | None = None
+    harm: list[Sequence[float]] = field(default_factory=list)
 
     @property
     def harmful(self) -> Row:
@@ -95,6 +99,37 @@ def _parts(rows: list[Any], count: int) -> list[list[Any]]:
     return [rows[start:end] for start, end in itertools.pairwise(bounds)]
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """A row of the forget pairs, in tokens; `harm` has the weights of the harmful ones, or nothing."""
+
+    prompt: Sequence[int]
+    harmful: Sequence[int]
+    harmless: Sequence[int]
+    harm: Sequence[float]
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any], weigh_harm: bool) -> _Pair:
+    if weigh_harm and "word_harm" not in row:
+        raise InputError(
+            "the forget pairs do not say where their harm is, which `position_weights: harm` needs; set "
+            "pairs.word_harm (real models have it), or take other weights"
+        )
+    output, complete = row["harmful_output"], row["complete"]
+    return _Pair(
+        tokenizer(row["prompt"]).input_ids,
+        encode_response(tokenizer, output, complete),
+        encode_response(tokenizer, row["harmless_response"], complete),
+        token_weights(tokenizer, output, row["word_harm"], complete) if weigh_harm else [],
+    )
+
+
+def _retained(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> Row:
+    if prompt := row.get("prompt"):
+        return encode_pair(tokenizer, prompt, row["text"], row["complete"])
+    return encode_text(tokenizer, row["text"], row["complete"])
+
+
 class StepSource:
     """Draws the data of each step, reproducibly.
 
@@ -114,23 +149,20 @@ class StepSource:
         """Encode everything once.
 
         Args:
-            pairs: prompt, harmful_output, harmless_response, complete (both responses are whole).
-            texts: text, alarming, complete; what must stay as it is.
+            pairs: prompt, harmful_output, harmless_response, complete (both responses are whole); word_harm, where
+                the method weighs tokens by it.
+            texts: text, alarming, complete; what must stay as it is. Where there is a prompt, what follows it.
             method: says which negatives and neighbours a pair needs.
             seed: of all draws.
+        Raises:
+            InputError: the pairs lack what the method asks of them.
         """
         self.settings, self.relearning_aware = settings, method.relearning_aware
         self.in_batch_negatives = method.in_batch_negatives if isinstance(method, Wpn) and method.n_pair else 0
         self.random = random.Random(seed)
-        self.pairs = [
-            (
-                tokenizer(pair["prompt"]).input_ids,
-                encode_response(tokenizer, pair["harmful_output"], pair["complete"]),
-                encode_response(tokenizer, pair["harmless_response"], pair["complete"]),
-            )
-            for pair in pairs
-        ]
-        self.texts = [encode_text(tokenizer, row["text"], row["complete"]) for row in texts]
+        weigh_harm = isinstance(method, Wpn) and method.position_weights == "harm"
+        self.pairs = [_encoded(tokenizer, row, weigh_harm) for row in pairs]
+        self.texts = [_retained(tokenizer, row) for row in texts]
         self.alarming = [i for i, row in enumerate(texts) if row["alarming"]]
         self.calm = [i for i, row in enumerate(texts) if not row["alarming"]]
         self.neighbours: list[Row] = []  # of each pair
@@ -145,21 +177,22 @@ class StepSource:
     @property
     def harmful(self) -> list[Row]:
         """(prompt, harmful output) of every pair."""
-        return [(prompt, output) for prompt, output, _ in self.pairs]
+        return [(pair.prompt, pair.harmful) for pair in self.pairs]
 
     def draw(self, foresee: bool = False) -> Step:
         """The data of the next step; with what an attacker would train on, where that is to be foreseen."""
         self.drawn_pairs = drawn = [self._next_pair() for _ in range(self.settings.batch_size)]
         chosen = [self.pairs[index] for index in drawn]
         examples = []
-        for i, (prompt, harmful, harmless) in enumerate(chosen):
-            start = self._forced_start(harmful)
-            context = [*prompt, *harmful[:start]]
-            others = [chosen[(i + k) % len(chosen)][1] for k in range(1, self.in_batch_negatives + 1)]
-            negatives: list[Row] = [(context, harmful[start:]), *((context, other) for other in others)]
-            mismatched = chosen[(i + 1) % len(chosen)][2]
+        for i, pair in enumerate(chosen):
+            start = self._forced_start(pair.harmful)
+            context = [*pair.prompt, *pair.harmful[:start]]
+            others = [chosen[(i + k) % len(chosen)] for k in range(1, self.in_batch_negatives + 1)]
+            negatives: list[Row] = [(context, pair.harmful[start:]), *((context, other.harmful) for other in others)]
+            harm = [pair.harm[start:], *(other.harm for other in others)] if pair.harm else []
+            mismatched = chosen[(i + 1) % len(chosen)].harmless
             neighbour = self.neighbours[drawn[i]] if self.neighbours else None
-            examples.append(Example((context, harmless), negatives, (context, mismatched), neighbour))
+            examples.append(Example((context, pair.harmless), negatives, (context, mismatched), neighbour, harm))
         return Step(examples, self._retain(), self._foreseen() if foresee else [])
 
     def _next_pair(self) -> int:

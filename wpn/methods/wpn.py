@@ -45,24 +45,37 @@ def _response_terms(models: Models, examples: list[Example], settings: Wpn) -> T
                 # Two samples of one model differ in their likelihoods by chance alone. Counted from the frozen
                 # model, every pair starts at a margin of zero, and none is pushed for what its samples were.
                 values = values - models.frozen_log_likelihoods(rows)
-            scores = sequence_scores(values, mask, settings.position_weights)  # (B + B*N,)
+            scores = sequence_scores(values, _weights(mask, examples, settings.position_weights))  # (B + B*N,)
         else:
             scores = representation_scores(output.hidden_states[-1], batch, size, settings.position_weights)
         found["n_pair"] = n_pair_loss(scores[:size], scores[size:].view(size, -1), settings.temperature)
     return Terms(forget=found)
 
 
-def sequence_scores(log_likelihoods: Tensor, mask: Tensor, weights: str) -> Tensor:
+def sequence_scores(log_likelihoods: Tensor, weights: Tensor) -> Tensor:
     """Reading P (ours): s(x, y) = sum_t w_t log p(y_t | x, y_<t), the position-weighted mean log-likelihood.
 
     Args:
         log_likelihoods: (R, T) of each response token, zero elsewhere.
-        mask: (R, T) 1 for response tokens.
-        weights: linear | uniform | reversed.
+        weights: (R, T) of the tokens; those of a row sum to one.
     Returns:
         (R,) scores in nats a token.
     """
-    return (log_likelihoods * position_weights(mask, weights)).sum(dim=1)
+    return (log_likelihoods * weights).sum(dim=1)
+
+
+def _weights(mask: Tensor, examples: list[Example], kind: str) -> Tensor:
+    """(R, T) weights of positives and negatives by position or, for `harm` (ours), by the harm in a negative's tokens.
+
+    What a position says of the harm is a guess; where a judge says it word by word (wpn/attribution.py), only the
+    harmful words are turned away from. Positives then weigh uniformly.
+    """
+    if kind != "harm":
+        return position_weights(mask, kind)
+    weights = position_weights(mask, "uniform")
+    for row, harm in enumerate((harm for example in examples for harm in example.harm), start=len(examples)):
+        weights[row, : len(harm)] = torch.tensor(harm).to(weights) / sum(harm)
+    return weights
 
 
 def representation_scores(hidden: Tensor, batch: Batch, size: int, weights: str) -> Tensor:
