@@ -123,7 +123,8 @@ def _unlearn(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, size: Size, settings: Unlearn, method: Method
 ) -> dict[str, float]:
     pairs = [
-        {key: text(size.words) for key in ("prompt", "harmful_output", "harmless_response")} | {"complete": False}
+        {key: text(size.words) for key in ("prompt", "harmful_output", "harmless_response")}
+        | {"complete": False, "word_harm": [0.5] * size.words}
         for _ in range(4 * size.batch)
     ]
     texts = [{"text": text(4 * size.words), "alarming": False, "complete": False} for _ in range(4 * size.batch)]

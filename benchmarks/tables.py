@@ -36,6 +36,10 @@ PROBE_COLUMNS = {
     "over-refusal": "over_refusal", "of other prompts": "over_refusal_other", "membership": "membership_auc",
     "s": "seconds",
 }  # fmt: skip
+PASSAGE_COLUMNS = {
+    "MA": "memorisation_accuracy", "EL_3": "extraction_likelihood", "perplexity x": "perplexity_ratio",
+    "benchmark": "benchmark_mean", "drop": "benchmark_drop", "steps": "steps", "s": "seconds",
+}  # fmt: skip
 REAL_COLUMNS = {
     "fall": "toxicity_fall", "p": "toxicity_fall_p", "meaningful": "meaningful_sampled",
     "benchmarks": "benchmark_mean", "drop": "benchmark_drop", "worst task": "task_drop_max",
@@ -118,6 +122,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "organisms": partial(results_table, "organisms"),
     "organisms-attacks": partial(attack_table, "organisms"),
     "assessment": partial(attack_table, "assessment-organisms", PROBE_COLUMNS),
+    "passages": partial(attack_table, "passages", PASSAGE_COLUMNS),
     "power": power_table,
     "speed": partial(speed_table, "organisms"),
     "smollm2-135m": partial(real_table, "smollm2-135m"),
@@ -140,7 +145,7 @@ def _cell(key: str, values: list[float | None]) -> str:
     mean, low, high = statistics.fmean(known), min(known), max(known)
     if key == "toxicity_fall_p":
         return f"{high:.2g}"
-    if key == "seconds":
+    if key in ("seconds", "steps"):
         return f"{mean:.0f}"
     if key.endswith("perplexity_ratio"):
         return f"{mean:.3f}" if high - low < 5e-4 else f"{mean:.3f} ({low:.3f} to {high:.3f})"
