@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from tests.wpn.loops import loop
 from tests.wpn.test_train import METHODS, PAIRS, TEXTS
-from tests.wpn.together import CASES, train
+from tests.wpn.together import CASES, begin, train
 from wpn.data.forget import Example, Step
 from wpn.errors import InputError
 from wpn.parallel import Processes
@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("causal_lm, way", [("opt", "ddp"), ("gpt_neo", "fsdp")], indirect=["causal_lm"])
 def test_two_processes_train_as_one_does(causal_lm, tokenizer_file, tmp_path, way):
     model, tokenizer = causal_lm
+    begin(model, tokenizer, "handed over", tmp_path / "checkpoints")
     config = ROOT / "pipelines" / "devices" / f"{way}-cpu.yaml"
     launched = ["accelerate.commands.launch", "--config_file", config, "--main_process_port", "0"]
     architecture = model.config.model_type

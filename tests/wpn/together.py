@@ -28,6 +28,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "adapters": ({"lora": Lora(rank=2, alpha=4)}, METHODS["wpn"]),
     "recomputed": ({"gradient_checkpointing": True}, METHODS["wpn"]),
     "resumed": ({}, METHODS["wpn"]),
+    "handed over": ({}, METHODS["wpn"]),  # its first steps are done by one process, before the others begin
 }
 
 
@@ -35,30 +36,40 @@ class Killed(Exception):
     """What a run is ended by."""
 
 
-def train(model: Any, tokenizer: Any, name: str, folder: Path, processes: Processes = ALONE) -> dict[str, Tensor]:
-    """The weights after a case's steps, and what was logged of them.
-
-    `resumed` breaks off in its third step, and goes on from its checkpoint.
-    """
-    changes, method = CASES[name]
-
-    def run(log: Callable[[dict[str, float]], None]) -> dict[str, Tensor]:
-        trained = copy.deepcopy(model)
-        checkpoints = Checkpoints(folder / name, "mine", every=1, processes=processes)
-        unlearn(trained, tokenizer, PAIRS, TEXTS, loop(**LOOP | changes), method, 0, log, checkpoints, processes)
-        return {key: weights.clone() for key, weights in trained.state_dict().items()}
+def begin(model: Any, tokenizer: Any, name: str, folder: Path, processes: Processes = ALONE) -> None:
+    """Break a case off in its third step."""
 
     def die(row: dict[str, float]) -> None:
         if row["step"] == 3:
             raise Killed
 
+    try:
+        _run(model, tokenizer, name, folder, processes, die)
+    except Killed:
+        assert sorted(path.name for path in (folder / name).iterdir()) == ["step-000001", "step-000002"]
+
+
+def _run(
+    model: Any,
+    tokenizer: Any,
+    name: str,
+    folder: Path,
+    processes: Processes,
+    log: Callable[[dict[str, float]], None],
+) -> dict[str, Tensor]:
+    changes, method = CASES[name]
+    trained = copy.deepcopy(model)
+    checkpoints = Checkpoints(folder / name, "mine", every=1, processes=processes)
+    unlearn(trained, tokenizer, PAIRS, TEXTS, loop(**LOOP | changes), method, 0, log, checkpoints, processes)
+    return {key: weights.clone() for key, weights in trained.state_dict().items()}
+
+
+def train(model: Any, tokenizer: Any, name: str, folder: Path, processes: Processes = ALONE) -> dict[str, Tensor]:
+    """The weights after a case's steps, and what was logged of them; a checkpoint that is there is taken up."""
     if name == "resumed":
-        try:
-            run(die)
-        except Killed:
-            assert sorted(path.name for path in (folder / name).iterdir()) == ["step-000001", "step-000002"]
+        begin(model, tokenizer, name, folder, processes)
     rows: list[dict[str, float]] = []
-    weights = run(rows.append)
+    weights = _run(model, tokenizer, name, folder, processes, rows.append)
     logged = {f"logged.{key}": torch.tensor([row[key] for row in rows], dtype=torch.float64) for key in rows[0]}
     return weights | logged
 
