@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.provenance import ROOT, checkout, provenance
 from wpn.config import OrganismRecipe, Params, Source, Unlearn, load_params
 from wpn.errors import InputError
@@ -70,14 +72,16 @@ def main() -> None:
     parser.add_argument("--text", type=Path, help="that must stay as it is; half of it is held out")
     parser.add_argument("--lr", type=float, help="instead of the methods' own")
     chosen = parser.parse_args()
-    found: dict[str, Any] = {**provenance(chosen.seeds), "rows": []}
+    found: dict[str, Any] = {**provenance(chosen.seeds), "seeds": [], "rows": []}
     with checkout() as folder:
         params = load_params(folder / "params.yaml")
+        recipe = params.recipes["real" if chosen.checkpoint else "organism"]
+        torch.set_num_threads(recipe.compute.threads)
         for seed in chosen.seeds:
             for job in [_given(chosen, folder)] if chosen.checkpoint else _organisms(params, folder, seed):
-                recipe = params.recipes["real" if chosen.checkpoint else "organism"]
                 found["rows"] += unlearned(job, recipe.unlearn, recipe.methods, seed, chosen.lr)
-                write_json(RESULTS.with_stem(f"passages-{job.name}") if chosen.checkpoint else RESULTS, found)
+            found["seeds"].append(seed)
+            write_json(RESULTS.with_stem(f"passages-{job.name}") if chosen.checkpoint else RESULTS, found)
 
 
 def unlearned(
