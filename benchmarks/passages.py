@@ -36,7 +36,7 @@ PILE = Asked(n=10, batch_size=32, longest=200, stride=10)  # the papers' length;
 CHARACTERS = 1000  # of a text beside them, as long as 200 tokens about
 LOOP = {
     "steps": 120, "batch_size": 10, "retain_batch_size": 10, "accumulation": 1, "alarming_share": 0.0,
-    "forced_start": 0.0, "early_stop": None, "lora": None,
+    "weights": "all", "forced_start": 0.0, "early_stop": None, "lora": None,
 }  # fmt: skip
 
 

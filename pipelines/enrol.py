@@ -8,6 +8,7 @@ from pipelines import artifacts, card, registry, report, tracking
 from pipelines.registry import Filter, Registration
 from pipelines.report import Unlearned
 from wpn.config import JudgeRow, Params, Serve
+from wpn.data.template import put
 from wpn.files import read_json
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _registration(root: Path, params: Params, unlearned: Unlearned, rows: list[r
     judges = card.judge_versions({name: JudgeRow.model_validate(row) for name, row in grading.items()})
     return Registration(
         card=card.model_card(params, unlearned, rows, judges, tracking.git_state(root)[0]),
-        prompt=recipe.data.template.replace("{prompt}", "how are you ?"),
+        prompt=put(recipe.data.template, "how are you ?"),
         max_new_tokens=recipe.evaluate.max_new_tokens,
         judges=judges,
         filter=_filter(root, unlearned.model, recipe.serve),
@@ -65,5 +66,6 @@ def _filter(root: Path, model: str, serve: Serve) -> Filter | None:
     if serve.filter == "off":
         return None
     folder = root / "build" / "judges" / model / "filtering"
-    row = read_json(folder / "judges.json")[serve.judge]
-    return Filter(serve.judge, JudgeRow.model_validate(row), folder / serve.judge)
+    row = JudgeRow.model_validate(read_json(folder / "judges.json")[serve.judge])
+    edition = card.judge_versions({serve.judge: row})[serve.judge]
+    return Filter(serve.judge, row, edition, folder / serve.judge)

@@ -7,6 +7,7 @@ from pathlib import Path
 from wpn.errors import InputError
 
 FILES = Path(__file__).parent / "devices"
+KINDS = ("MULTI_GPU", "FSDP")  # of accelerate's distributed_type; the others start something else
 MARK = "WPN_LAUNCHED"  # in the environment of the processes; their number may be one
 
 
@@ -21,12 +22,13 @@ def launch(name: str, module: str, arguments: list[str]) -> int:
     Returns:
         The exit code of the process that failed first, 0 where none did.
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or it describes no several processes.
     """
     file = FILES / f"{name}.yaml"
     if not file.exists():
         known = ", ".join(sorted(path.stem for path in FILES.glob("*.yaml")))
         raise InputError(f"params.yaml: runtime.launch is {name!r}, and pipelines/devices has {known}; choose one")
+    _check(file)
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -40,3 +42,20 @@ def launch(name: str, module: str, arguments: list[str]) -> int:
         _, failure = error.get_first_failure()
         return max(failure.exitcode, 1)  # that of one that was killed is negative
     return 0
+
+
+def _check(file: Path) -> None:
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        described = YAML(typ="safe").load(file)
+    except YAMLError as error:
+        raise InputError(
+            f"pipelines/devices/{file.name} is no YAML: {str(error).partition(chr(10))[0]}; correct it"
+        ) from None
+    kind = described.get("distributed_type") if isinstance(described, dict) else None
+    if kind not in KINDS:
+        raise InputError(
+            f"pipelines/devices/{file.name}: distributed_type is {kind!r}, and a launch needs {' or '.join(KINDS)}; "
+            "correct it, or set runtime.launch to null"
+        )

@@ -5,6 +5,7 @@ State lives in MLflow only: tags `gate` and `approval` on a version, aliases `ca
 before them, so registering twice makes one.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -41,11 +42,18 @@ def registered_name(model: str) -> str:
 
 @dataclass(frozen=True)
 class Filter:
-    """The judge of an output filter: its name, its row of params.yaml, and its fetched files."""
+    """The judge of an output filter: its name, its row of params.yaml, its edition (card.judge_versions), its files."""
 
     name: str
     row: JudgeRow
+    edition: str
     files: Path
+
+    @property
+    def tag(self) -> str:
+        """What tells it from every other: another edition or row of the same name is another filter."""
+        row = hashlib.sha256(self.row.model_dump_json().encode()).hexdigest()
+        return f"{self.name} ({self.edition}, row {row[:8]})"
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,8 @@ class Registration:
 
     @property
     def filter_tag(self) -> str:
-        """What the tag `filter` says: the judge's name, or that there is none."""
-        return self.filter.name if self.filter else NO_FILTER
+        """What the tag `filter` says: which judge, or that there is none."""
+        return self.filter.tag if self.filter else NO_FILTER
 
 
 def register(
@@ -239,7 +247,7 @@ def _log_model(name: str, folder: Path, run_id: str, registration: Registration)
             info = mlflow.transformers.log_model(parts, **named)
         else:
             info = mlflow.models.Model.log(
-                artifact_path=None, flavor=filtered_model, transformers_model=parts, tags={"filter": chosen.name},
+                artifact_path=None, flavor=filtered_model, transformers_model=parts, tags={"filter": chosen.tag},
                 judge=chosen.row.model_dump(mode="json"), judge_files=chosen.files, **named,
             )  # fmt: skip
     return info.model_uri, info.model_id

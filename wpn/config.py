@@ -227,6 +227,7 @@ class Unlearn(Section):
     learning_rate: PositiveFloat
     warmup: Share
     precision: Precision  # of matrix products; weights and losses are fp32
+    weights: Literal["all", "feed_forward"]  # that are trained (wpn/freeze.py)
     forced_start: Share  # probability that a pair's context already holds the start of the harmful output
     weight_decay: Weight
     gradient_checkpointing: bool  # less memory, a third more time
@@ -238,6 +239,12 @@ class Unlearn(Section):
     def _pairs_in_every_part(self) -> "Unlearn":
         if self.accumulation > self.batch_size:
             raise ValueError(f"accumulation {self.accumulation} is more than batch_size {self.batch_size}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_choice_of_weights(self) -> "Unlearn":
+        if self.lora and self.weights != "all":
+            raise ValueError(f"adapters train no weights of the model: with lora, weights is all, not {self.weights}")
         return self
 
 

@@ -35,18 +35,18 @@ class Encoder:
         No code of it is run; the encoder itself must be safetensors.
 
         Raises:
-            InputError: the folder holds no such model.
+            InputError: the folder holds no such model; the message does not name it, for it may be one that passes.
         """
         from sentence_transformers import SentenceTransformer
 
         if not (folder / "config.json").exists():
-            raise InputError(f"{folder} holds no sentence model (no config.json); correct the method's encoder")
+            raise InputError("the method's encoder is no sentence model: it has no config.json; name another")
         try:
             settings = {"use_safetensors": True, "dtype": torch.float32}
             model = SentenceTransformer(str(folder), device=str(device), local_files_only=True, model_kwargs=settings)
         except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
-            reason = str(error).partition("\n")[0]
-            raise InputError(f"{folder} holds no sentence model: {reason}; correct the method's encoder") from None
+            reason = str(error).partition("\n")[0].replace(str(folder), "its folder")
+            raise InputError(f"the method's encoder is no sentence model: {reason}; name another") from None
         return cls(model)
 
     def sentences(self, texts: Sequence[str]) -> Tensor:

@@ -20,6 +20,7 @@ from wpn.data.forget import Step, StepSource
 from wpn.early_stop import Watch, held_out
 from wpn.encoder import Encoder
 from wpn.errors import InputError
+from wpn.freeze import train_only_feed_forward
 from wpn.memory import give_back
 from wpn.methods import total_loss, unlearning_terms
 from wpn.models import pad_id
@@ -92,6 +93,8 @@ def unlearn(
     _check_rows(settings, processes)
     torch.manual_seed(seed)
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
+    if settings.weights == "feed_forward":
+        train_only_feed_forward(model)
     adapted = add_adapters(model, settings.lora) if settings.lora else model
     if settings.gradient_checkpointing:
         adapted.activation_checkpointing_enable({"use_reentrant": False})
@@ -123,7 +126,7 @@ def unlearn(
         adapted.activation_checkpointing_disable()
     if settings.lora:
         merge_adapters(adapted)
-    model.eval()
+    model.eval().requires_grad_(True)
     return Trained(len(run.rows), run.tokens, run.seconds, resumed_from)
 
 

@@ -58,7 +58,7 @@ def test_pyfunc_loads_and_answers(version: Path, clean: dict[str, str], tmp_path
 def test_a_filtered_version_brings_what_it_needs(version: Path, clean: dict[str, str], tmp_path: Path) -> None:
     from mlflow.models import Model
 
-    chosen = Filter("svm", JudgeRow(kind="svm"), tmp_path / "no files")
+    chosen = Filter("svm", JudgeRow(kind="svm"), "as installed", tmp_path / "no files")
     model, tokenizer = import_checkpoint(version)
     filtered_model.save_model(
         str(tmp_path / "filtered"), Model(), judge=chosen.row.model_dump(mode="json"), judge_files=chosen.files,

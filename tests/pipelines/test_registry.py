@@ -128,11 +128,13 @@ def test_the_same_weights_are_the_same_version_and_keep_a_persons_word(registere
 def test_behind_a_filter_the_same_weights_are_another_version(registered: Registered, tmp_path: Path) -> None:
     import mlflow
 
-    chosen = Filter("lexical", JudgeRow(kind="lexical"), tmp_path / "no files")
+    chosen = Filter("lexical", JudgeRow(kind="lexical"), "wpn 1", tmp_path / "no files")
     version = registered.register(output_filter=chosen)
-    assert int(version.version) == 2 and version.tags["filter"] == "lexical" and registered.tags()["filter"] == "off"
+    assert int(version.version) == 2 and registered.tags()["filter"] == "off"
+    assert version.tags["filter"].startswith("lexical (wpn 1, row ")
     assert int(registered.register(output_filter=chosen).version) == 2, "and once only"
     assert int(registered.register().version) == 1
+    assert dataclasses.replace(chosen, edition="wpn 2").tag != chosen.tag, "another edition is another filter"
     with tracking.active(registered.client):
         plain, filtered = (mlflow.pyfunc.load_model(f"models:/{NAME}/{number}") for number in (1, 2))
     (said,), (whole,) = (model.predict([PROMPT]) for model in (filtered, plain))

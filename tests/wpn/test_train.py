@@ -33,6 +33,8 @@ from wpn.config import (
     load_params,
 )
 from wpn.data.forget import Example, Step
+from wpn.errors import InputError
+from wpn.freeze import train_only_feed_forward
 from wpn.methods import TERMS, total_loss, unlearning_terms
 from wpn.models import pad_id
 from wpn.objective import Models
@@ -256,6 +258,28 @@ def test_adapters_are_merged_and_move_only_the_linear_layers(causal_lm):
     assert moved and moved <= linear - {"lm_head.weight"}
     for name in moved:  # the change is of the rank of the adapter
         assert torch.linalg.matrix_rank(after[name] - before[name], atol=1e-9) <= 2
+
+
+def test_only_the_feed_forward_layers_move_where_only_they_are_trained(causal_lm):
+    model, tokenizer = causal_lm
+    before = {name: weights.clone() for name, weights in model.state_dict().items()}
+    trained = copy.deepcopy(model)
+    settings = loop(**LOOP, weights="feed_forward")
+    unlearn(trained, tokenizer, PAIRS, TEXTS, settings, METHODS["wpn"], 0, lambda row: None)
+    moved = {name for name, weights in trained.state_dict().items() if not torch.equal(before[name], weights)}
+    of_layers = {name for name in before if any(part in name for part in (".fc1.", ".fc2.", ".mlp."))}
+    assert moved == of_layers and len(moved) >= 4
+    assert all(parameter.requires_grad for parameter in trained.parameters()), "afterwards all can be trained again"
+
+
+def test_an_architecture_without_known_feed_forward_layers_is_refused():
+    with pytest.raises(InputError, match=r"no feed-forward layer of Linear is known .* set unlearn.weights to all"):
+        train_only_feed_forward(nn.Linear(2, 2))
+
+
+def test_adapters_and_a_choice_of_weights_exclude_each_other():
+    with pytest.raises(ValueError, match="with lora, weights is all, not feed_forward"):
+        loop(lora=Lora(rank=2, alpha=4), weights="feed_forward")
 
 
 def test_a_loss_that_is_not_finite_names_step_rows_and_checkpoint(causal_lm, tmp_path):

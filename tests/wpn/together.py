@@ -26,6 +26,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "foreseen": ({"accumulation": 2}, METHODS["wpn"].model_copy(update={"relearning_aware": AWARE})),
     "stopped": ({"early_stop": EarlyStop(every=1, patience=1, share=0.25), "learning_rate": 0.1}, METHODS["wpn"]),
     "adapters": ({"lora": Lora(rank=2, alpha=4)}, METHODS["wpn"]),
+    "feed_forward": ({"weights": "feed_forward"}, METHODS["wpn"]),
     "recomputed": ({"gradient_checkpointing": True}, METHODS["wpn"]),
     "resumed": ({}, METHODS["wpn"]),
     "handed over": ({}, METHODS["wpn"]),  # its first steps are done by one process, before the others begin

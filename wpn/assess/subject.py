@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.assess.divergence import Model
 from wpn.assess.grading import Grader, Row
-from wpn.data.template import put, said_in
+from wpn.data.template import around, put, said_in
 from wpn.judges import Judge
 from wpn.models import in_precision
 
@@ -62,7 +62,7 @@ class Subject:
     @cached_property
     def dialogues(self) -> dict[str, bool]:
         """The prompts of the held-out dialogues and whether they have alarming words, those first."""
-        _, _, after = self.template.partition("{prompt}")
+        _, after = around(self.template)
         texts = sorted(self.benign, key=lambda row: not row["alarming"])
         found = [row for row in texts if after and after in row["text"]]
         return {row["text"].partition(after)[0] + after: row["alarming"] for row in found}
@@ -75,7 +75,7 @@ class Subject:
     @cached_property
     def monologues(self) -> list[str]:
         """The benign texts that are no dialogue: one inside what the user says would end it."""
-        turns = [part.strip() for part in self.template.split("{prompt}") if part.strip()]
+        turns = [part.strip() for part in around(self.template) if part.strip()]
         return [text for text in self.texts if not any(turn in text for turn in turns)]
 
     def ask(self, prompts: Sequence[str], start: str = "", temperature: float | None = None) -> list[Row]:

@@ -19,6 +19,7 @@ from wpn.assess.subject import Subject
 from wpn.config import Suffix
 from wpn.data.batches import Row as Tokens
 from wpn.data.batches import collate, encode_pair
+from wpn.data.template import around
 from wpn.errors import InputError
 from wpn.likelihood import row_log_likelihoods, token_log_likelihoods
 from wpn.models import pad_id
@@ -73,7 +74,7 @@ def suffix(subject: Subject, settings: Suffix) -> tuple[dict[str, Any], list[Row
 
 
 def _request(subject: Subject, prompt: str, target: Row) -> Request:
-    before, _, after = subject.template.partition("{prompt}")
+    before, after = around(subject.template)
     tokenizer = subject.tokenizer
     head: list[int] = tokenizer(before + subject.said(prompt)).input_ids
     tail: list[int] = tokenizer(after, add_special_tokens=False).input_ids
