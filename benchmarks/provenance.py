@@ -1,6 +1,7 @@
 """Where a published number comes from: commit, command, seeds, hardware, versions."""
 
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -21,11 +22,17 @@ def provenance(seeds: list[int]) -> dict[str, Any]:
     """What stands beside the rows of every file under results/."""
     return {
         "commit": _git("rev-parse", "HEAD"),
-        "command": shlex.join(["python", "-m", sys.modules["__main__"].__spec__.name, *sys.argv[1:]]),
+        "command": command(sys.modules["__main__"].__spec__.name, sys.argv[1:]),
         "seeds": seeds,
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("torch", "transformers", "lm-eval", "prefect", "mlflow", "dvc")},
     }
+
+
+def command(module: str, arguments: list[str]) -> str:
+    """What to type for it; of a folder of this machine only its own name is kept."""
+    anywhere = [re.sub(r"(^|:)/(?:[^/]*/)*", r"\1FOLDER/", argument) for argument in arguments]
+    return shlex.join(["python", "-m", module, *anywhere])
 
 
 def code() -> str:

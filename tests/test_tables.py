@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import tables
+from benchmarks import provenance, tables
 from benchmarks.provenance import ROOT
 from benchmarks.tables import FILES, real_table, rendered
 from wpn.files import read_json, write_json
@@ -22,6 +22,7 @@ def test_every_result_says_where_it_comes_from(path):
     found = read_json(path)
     assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
     assert found["command"].startswith("python -m benchmarks.")
+    assert not re.search(r"(^|[\s:=])/", found["command"]), "a folder of the machine that measured it"
     assert found["seeds"] and found["hardware"] and found["versions"]["torch"]
 
 
@@ -31,6 +32,13 @@ def test_a_changed_number_is_noticed():
     assert place is not None
     changed = text[: place.start(1)] + "12.3" + text[place.end(1) :]
     assert rendered(changed) == text
+
+
+def test_a_folder_of_this_machine_is_shown_by_its_own_name():
+    arguments = ["--text", "wikitext=path:/home/me/wikitext2", "--benchmarks", "path:../items", "/a/b"]
+    assert provenance.command("benchmarks.smollm2", arguments) == (
+        "python -m benchmarks.smollm2 --text wikitext=path:FOLDER/wikitext2 --benchmarks path:../items FOLDER/b"
+    )
 
 
 def test_attacks_are_a_table_of_their_own(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from wpn.config import EarlyStop, Method, Unlearn
-from wpn.data.forget import StepSource
+from wpn.data.forget import StepSource, teaches
 from wpn.encoder import Encoder
 from wpn.errors import InputError
 from wpn.methods import total_loss, unlearning_terms
@@ -61,7 +61,15 @@ class Watch:
         method: Method,
         encoder: Encoder | None = None,
     ) -> None:
+        """Look at all pairs from which the method learns, and at the texts.
+
+        Raises:
+            InputError: it learns from none of the pairs.
+        """
         self.models, self.method, self.stop = models, method, stop
+        pairs = [pair for pair in pairs if teaches(pair, method)]
+        if not pairs:
+            raise InputError("every held-out harmful output only repeats its prompt's words; drop early_stop")
         whole = {
             "batch_size": len(pairs),
             "retain_batch_size": min(len(texts), len(pairs)),

@@ -41,6 +41,18 @@ def watch(causal_lm, method=METHODS["wpn"]):
     return model, Watch(models, causal_lm[1], PAIRS, TEXTS, loop(**LOOP | {"batch_size": 2}), STOP, method)
 
 
+def test_it_looks_at_the_pairs_that_the_method_learns_from(causal_lm):
+    harm = METHODS["wpn"].model_copy(update={"position_weights": "harm", "in_batch_negatives": 0})
+    copied = {**PAIRS[0], "prompt": "a goat ?"}  # says the word in which the harm is
+    models = Models(causal_lm[0], causal_lm[0], pad_id(causal_lm[1]))
+    mixed = Watch(models, causal_lm[1], [copied, *PAIRS[1:]], TEXTS, loop(), STOP, harm)
+    assert len(mixed.step.examples) == 3 and copied["prompt"] not in causal_lm[1].batch_decode(
+        [context for example in mixed.step.examples for context, _ in example.rows]
+    )
+    with pytest.raises(InputError, match=r"every held-out harmful output only repeats .* drop early_stop"):
+        Watch(models, causal_lm[1], [copied], TEXTS, loop(), STOP, harm)
+
+
 def test_patience_counts_looks_since_the_best(causal_lm, monkeypatch):
     _, seen = watch(causal_lm)
     losses = iter([3.0, 2.0, 2.5, 2.0, 9.0])

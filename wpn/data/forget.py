@@ -126,8 +126,18 @@ def _encoded(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any], weigh_harm
     )
 
 
-def _own_harm(row: dict[str, Any]) -> bool:
-    """Half of the harm at least is not copied from the prompt: else little but chance says what to turn away from."""
+def _weighs_harm(method: Method) -> bool:
+    return isinstance(method, Wpn) and method.position_weights == "harm"
+
+
+def teaches(row: dict[str, Any], method: Method) -> bool:
+    """Whether a method draws this forget pair.
+
+    One that weighs tokens by their harm does so where half of it at least is not copied: else little but chance says
+    what to turn away from.
+    """
+    if not _weighs_harm(method):
+        return True
     return copied_share(row["prompt"], row["harmful_output"], row["word_harm"]) <= MOST_COPIED
 
 
@@ -169,8 +179,7 @@ class StepSource:
         self.settings, self.relearning_aware = settings, method.relearning_aware
         self.in_batch_negatives = method.in_batch_negatives if isinstance(method, Wpn) and method.n_pair else 0
         self.random = random.Random(seed)
-        weigh_harm = isinstance(method, Wpn) and method.position_weights == "harm"
-        self.pairs = [_encoded(tokenizer, row, weigh_harm) for row in pairs]
+        self.pairs = [_encoded(tokenizer, row, _weighs_harm(method)) for row in pairs]
         self.texts = [_retained(tokenizer, row) for row in texts]
         self.alarming = [i for i, row in enumerate(texts) if row["alarming"]]
         self.calm = [i for i, row in enumerate(texts) if not row["alarming"]]
@@ -180,7 +189,7 @@ class StepSource:
                 raise InputError("the method names an encoder: load it (wpn.encoder.Encoder.load) and hand it over")
             written = [pair["prompt"] + pair["harmful_output"] for pair in pairs]
             self.neighbours = [self.texts[i] for i in nearest(written, [row["text"] for row in texts], encoder)]
-        self.active = [i for i, row in enumerate(pairs) if not weigh_harm or _own_harm(row)]  # still to be unlearned
+        self.active = [i for i, row in enumerate(pairs) if teaches(row, method)]  # still to be unlearned
         if pairs and not self.active:
             raise InputError("every harmful output only repeats its prompt's words; take other `position_weights`")
         self.queue: list[int] = []
