@@ -1,10 +1,11 @@
 """The figures of SmolLM2-135M: `wpn run`, seed by seed, in a clean checkout, with its time and memory.
 
 python -m benchmarks.smollm2 --seeds 201 202 203 --text wikitext=path:FOLDER --benchmarks path:FOLDER
+python -m benchmarks.smollm2 --whole --seeds ...    # all test prompts, every item: for a GPU
 
 The model, the prompts and the judges come from wheels; WikiText-2 and the nine benchmarks' items from folders.
-Writes results/smollm2-135m.json, seed by seed. Started again, it runs the seeds that are not in the file yet, if
-nothing that a result depends on has changed since.
+Writes results/smollm2-135m.json (or smollm2-135m-whole.json), seed by seed. Started again, it runs the seeds that are
+not in the file yet, if nothing that a result depends on has changed since.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from pipelines import report
 from wpn.files import read_json, write_json
 
 MODEL = "smollm2-135m"
-RESULTS = ROOT / "results" / f"{MODEL}.json"
+EVERY = 1_000_000  # more prompts than any data set has
 
 
 def main() -> None:
@@ -27,21 +28,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--text", required=True)
     parser.add_argument("--benchmarks", required=True)
+    parser.add_argument("--whole", action="store_true")
     chosen = parser.parse_args()
-    found = _kept() or {**provenance(chosen.seeds), "code": code(), "seeds": [], "runs": [], "rows": []}
+    results = ROOT / "results" / (f"{MODEL}-whole.json" if chosen.whole else f"{MODEL}.json")
+    found = _kept(results) or {**provenance(chosen.seeds), "code": code(), "seeds": [], "runs": [], "rows": []}
     with checkout() as folder:
         for seed in sorted(set(chosen.seeds) - set(found["seeds"])):
             change_params(folder / "params.yaml", seed)
+            if chosen.whole:
+                enlarge(folder / "params.yaml")
             options = ["--text", _absolute(chosen.text), "--benchmarks", _absolute(chosen.benchmarks)]
             found["runs"].append({"seed": seed, **measure(folder, "pipelines.cli", "run", "--model", MODEL, *options)})
             found["rows"] += report.rows(folder, [(MODEL, "wpn"), (MODEL, "sft")])
             found["seeds"].append(seed)
-            write_json(RESULTS, found)
+            write_json(results, found)
 
 
-def _kept() -> dict[str, Any] | None:
+def enlarge(path: Path) -> None:
+    """Let params.yaml measure real models on all that there is, not on the quick sizes."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    params = yaml.load(path)
+    params["recipes"]["real"]["evaluate"] |= {"prompts": EVERY, "benchmark_items": None}
+    yaml.dump(params, path)
+
+
+def _kept(results: Path) -> dict[str, Any] | None:
     """What the file has, if it was measured with the code of today."""
-    found: dict[str, Any] = read_json(RESULTS) if RESULTS.exists() else {}
+    found: dict[str, Any] = read_json(results) if results.exists() else {}
     return found if found.get("code") == code() else None
 
 

@@ -153,6 +153,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "power": power_table,
     "speed": partial(speed_table, "organisms"),
     "smollm2-135m": partial(real_table, "smollm2-135m"),
+    "smollm2-135m-whole": partial(real_table, "smollm2-135m-whole"),
     "smollm2-135m-speed": partial(speed_table, "smollm2-135m"),
     # without its seconds: other work ran on the machine at the same time
     "ablation": partial(results_table, "ablation", without={"s"}),
