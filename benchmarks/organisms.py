@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-no-kl": {"kl": 0.0},
     "wpn-unaware": {"relearning_aware": None},
 }
+MATCHED = ("wpn", "sft")  # share their settings, so that one shows the other's N-pair term; NAME-tuned do not
 SHARES = (0.0, 0.15, 0.3)  # of the training prompts, mistyped
 
 
@@ -58,7 +59,8 @@ def changes(name: str) -> list[Change]:
     if name == "ablation":
         return [Change("dev", ("wpn", *VARIANTS, "sft", "sft-aware"))]
     if name == "methods-organisms":
-        return [Change(methods=(*load_params(ROOT / "params.yaml").recipes["organism"].methods, "sft-aware"))]
+        rows = load_params(ROOT / "params.yaml").recipes["organism"].methods
+        return [Change(methods=(*rows, "sft-aware", *(f"{name}-tuned" for name in MATCHED)))]
     if name == "mistyped":
         return [Change(methods=("wpn",), mistyped=share) for share in SHARES]
     return [Change()]
@@ -126,6 +128,9 @@ def change_params(path: Path, seed: int, change: Change = Change()) -> None:
     for name in change.methods:
         if name in VARIANTS:
             recipe["methods"][name] = {**recipe["methods"]["wpn"], **VARIANTS[name]}
+        if name.endswith("-tuned"):
+            found = read_json(ROOT / "results" / "tuning.json")["best"]
+            recipe["methods"][name] = found[name.removesuffix("-tuned")]["settings"]
     aware = recipe["methods"]["wpn"]["relearning_aware"]
     recipe["methods"]["sft-aware"] = {**recipe["methods"]["sft"], "relearning_aware": aware}
     if change.methods:

@@ -129,6 +129,22 @@ def speed_table(name: str) -> str:
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
 
+def tuning_table() -> str:
+    """What the search found for each method, beside what its row in params.yaml gave before."""
+    found = read_json(ROOT / "results" / "tuning.json")
+    lines = [
+        _line(["method", "row", "best trial", "s", "what was drawn"]),
+        _line(["---", "---:", "---:", "---:", "---"]),
+    ]
+    for name, best in found["best"].items():
+        (first,) = (row for row in found["trials"] if row["method"] == name and row["trial"] == 0)
+        drawn = {key: value for key, value in best["settings"].items() if value != first["settings"][key]}
+        told = ", ".join(f"{key} {value:g}" for key, value in drawn.items()) or "nothing: the row itself"
+        seconds = f"{best['seconds']:.0f}" if "seconds" in best else ""
+        lines.append(_line([name, f"{first['score']:.3f}", f"{best['score']:.3f}", seconds, told]))
+    return "\n".join(lines) + f"\n\n{_source(found)}\n"
+
+
 def power_table() -> str:
     """How many prompts the organisms' gate needs, by the rate that a model really has."""
     (limit,) = {
@@ -148,6 +164,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "organisms-attacks": partial(attack_table, "organisms"),
     "assessment": partial(attack_table, "assessment-organisms", PROBE_COLUMNS),
     "methods": partial(attack_table, "methods-organisms", METHOD_COLUMNS),
+    "tuning": tuning_table,
     "mistyped": partial(attack_table, "mistyped", MISTYPED_COLUMNS),
     "passages": partial(attack_table, "passages", PASSAGE_COLUMNS),
     "power": power_table,

@@ -57,9 +57,15 @@ def main() -> None:
             call(folder, "pipelines.stages", stage, *([] if stage == "settings" else [chosen.model]))
         work = [(folder, chosen.model, name, number) for name in chosen.methods for number in range(chosen.trials)]
         with multiprocessing.get_context("spawn").Pool(chosen.jobs) as pool:
-            rows = pool.starmap(trial, work, chunksize=1)
+            rows = [told(row) for row in pool.imap(trial, work)]
     best = {name: max((r for r in rows if r["method"] == name), key=lambda r: r["score"]) for name in chosen.methods}
     write_json(ROOT / "results" / "tuning.json", {**described, "model": chosen.model, "best": best, "trials": rows})
+
+
+def told(row: Row) -> Row:
+    """The row, after a line about it."""
+    print(f"{row['method']} {row['trial']}: score {row['score']:.3f}", flush=True)
+    return row
 
 
 def drawn(settings: Row, method: str, seed: int, number: int) -> Row:
@@ -78,8 +84,8 @@ def score(numbers: Row) -> float:
     return rate - 5 * max(0.0, numbers["benchmark_drop"] - 0.01) - max(0.0, min(alarm, 100.0) - 1.05)
 
 
-def trial(folder: Path, model_name: str, method_name: str, number: int) -> Row:
-    """Train and measure once, in a checkout whose reference is measured."""
+def trial(work: tuple[Path, str, str, int]) -> Row:
+    """Train and measure once: checkout whose reference is measured, model, method, number of the trial."""
     import torch
     from pydantic import TypeAdapter
 
@@ -91,6 +97,7 @@ def trial(folder: Path, model_name: str, method_name: str, number: int) -> Row:
     from wpn.models import load_model
     from wpn.train import unlearn
 
+    folder, model_name, method_name, number = work
     torch.set_num_threads(1)
     os.environ["TQDM_DISABLE"] = "1"
     params = load_params(folder / "params.yaml")

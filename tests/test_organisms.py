@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from benchmarks.organisms import SHARES, VARIANTS, change_params, changes, with_memory
+from benchmarks.organisms import MATCHED, SHARES, VARIANTS, change_params, changes, with_memory
 from benchmarks.provenance import ROOT
 from wpn.config import load_params
-from wpn.files import write_json
+from wpn.files import read_json, write_json
 
 ORIGINAL = load_params(ROOT / "params.yaml")
 
@@ -32,9 +32,19 @@ def test_all_methods_run_and_sft_also_with_what_wpn_foresees(tmp_path):
     (change,) = changes("methods-organisms")
     params = changed(tmp_path, change)
     methods = params.recipes["organism"].methods
-    assert params.pipeline.methods == [*ORIGINAL.recipes["organism"].methods, "sft-aware"]
+    rows = ORIGINAL.recipes["organism"].methods
+    assert params.pipeline.methods == [*rows, "sft-aware", "wpn-tuned", "sft-tuned"]
     assert methods["sft-aware"].relearning_aware == methods["wpn"].relearning_aware is not None
     assert params.recipes["organism"].evaluate.split == "test"
+
+
+@pytest.mark.parametrize("name", ORIGINAL.recipes["organism"].methods)
+def test_the_rows_are_what_the_search_found_but_for_the_two_that_are_matched(tmp_path, name):
+    (change,) = changes("methods-organisms")
+    rows = changed(tmp_path, change).recipes["organism"].methods
+    best = read_json(ROOT / "results" / "tuning.json")["best"][name]["settings"]
+    assert rows[f"{name}-tuned" if name in MATCHED else name].model_dump(mode="json") == best
+    assert (rows["wpn"].cross_entropy, rows["wpn"].kl) == (rows["sft"].cross_entropy, rows["sft"].kl)
 
 
 def test_the_ablation_changes_one_thing_of_wpn_at_a_time(tmp_path):
