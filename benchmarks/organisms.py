@@ -5,7 +5,9 @@ python -m benchmarks.organisms --seeds 101 102 103 --methods    # every method -
 python -m benchmarks.organisms --seeds 101 102 103 --mistyped   # shares of mistyped prompts -> results/mistyped.json
 python -m benchmarks.organisms --seeds 101 102 103 --ablation   # dev split  -> results/ablation.json
 
-The first also writes results/assessment-organisms.json: every number of every probe, with its interval.
+The first also writes results/assessment-organisms.json: every number of every probe, with its interval. All are written
+seed by seed. Started again, a run goes on with the seeds that are missing, if nothing that a result depends on has
+changed.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import measure
-from benchmarks.provenance import ROOT, checkout, provenance
+from benchmarks.provenance import ROOT, begun, checkout
 from wpn.config import load_params
 from wpn.estimates import estimates, flatten
 from wpn.files import read_json, write_json
@@ -32,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-unaware": {"relearning_aware": None},
 }
 MATCHED = ("wpn", "sft")  # share their settings, so that one shows the other's N-pair term; NAME-tuned do not
+PLAIN, ASSESSED = "organisms", "assessment-organisms"  # a plain run writes both
 SHARES = (0.0, 0.15, 0.3)  # of the training prompts, mistyped
 
 
@@ -72,14 +75,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     kinds = parser.add_mutually_exclusive_group()
     for flag, name in (("--methods", "methods-organisms"), ("--mistyped", "mistyped"), ("--ablation", "ablation")):
-        kinds.add_argument(flag, dest="name", action="store_const", const=name, default="organisms")
+        kinds.add_argument(flag, dest="name", action="store_const", const=name, default=PLAIN)
     chosen = parser.parse_args()
-    name = chosen.name
-    found: dict[str, Any] = {**provenance(chosen.seeds), "seeds": [], "runs": [], "rows": []}
-    assessed: dict[str, Any] = {**provenance(chosen.seeds), "seeds": [], "rows": []}
-    runs = changes(name)
+    runs, results = changes(chosen.name), ROOT / "results"
+    files = {name: results / f"{name}.json" for name in (chosen.name, ASSESSED)}
+    found, assessed = (begun(file, chosen.seeds) for file in files.values())
+    missing = [seed for seed in chosen.seeds if seed not in found["seeds"]]
     with checkout() as folder:
-        for seed in chosen.seeds:
+        for seed in missing:
             for change in runs:
                 change_params(folder / "params.yaml", seed, change)
                 found["runs"].append({"seed": seed, **change.told, **measure(folder, "pipelines.cli", "run")})
@@ -87,14 +90,14 @@ def main() -> None:
                 fresh = [row for row in with_memory(folder, rows) if row["method"] or change is runs[0]]
                 found["rows"] += [{**row, **change.told} for row in fresh]
             found["seeds"].append(seed)
-            write_json(ROOT / "results" / f"{name}.json", found)
-            if name == "organisms":
+            write_json(files[chosen.name], found)
+            if chosen.name == PLAIN:
                 assessed["rows"] += assessments(folder, rows)
                 assessed["seeds"].append(seed)
-                write_json(ROOT / "results" / "assessment-organisms.json", assessed)
-        if name == "organisms":
+                write_json(files[ASSESSED], assessed)
+        if chosen.name == PLAIN and missing:
             found["second_run"] = measure(folder, "pipelines.cli", "run")
-            write_json(ROOT / "results" / f"{name}.json", found)
+            write_json(files[PLAIN], found)
 
 
 def with_memory(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -33,6 +33,7 @@ METHODS = ("icu", "ga")  # ICU says when to stop, and the other takes as many st
 NUMBER, WORDS = 20, 30  # of the planted passages
 PLANTED = Asked(n=3, batch_size=128)
 PILE = Asked(n=10, batch_size=32, longest=200, stride=10)  # the papers' length; they differ in where EL begins
+PLANTED_RATE = 1e-4  # the learning rate for organisms, which are smaller than what the rows of real models are for
 CHARACTERS = 1000  # of a text beside them, as long as 200 tokens about
 LOOP = {
     "steps": 120, "batch_size": 10, "retain_batch_size": 10, "accumulation": 1, "alarming_share": 0.0,
@@ -73,18 +74,24 @@ def main() -> None:
     parser.add_argument("--passages", type=Path, help="of a checkpoint: csv, jsonl or parquet with a column `text`")
     parser.add_argument("--unseen", type=Path, help="passages that it never saw: the bound (default: the paper's)")
     parser.add_argument("--text", type=Path, help="that must stay as it is; half of it is held out")
-    parser.add_argument("--lr", type=float, help="instead of the methods' own")
+    parser.add_argument(
+        "--lr",
+        type=float,
+        help=f"instead of the methods' own for a checkpoint, and of {PLANTED_RATE:g} for the organisms",
+    )
     chosen = parser.parse_args()
     found: dict[str, Any] = {**provenance(chosen.seeds), "seeds": [], "rows": []}
     with checkout() as folder:
         params = load_params(folder / "params.yaml")
         recipe = params.recipes["real" if chosen.checkpoint else "organism"]
         torch.set_num_threads(recipe.compute.threads)
-        encoder = fetch_encoder(recipe.methods["icu"], torch.device("cpu"))
+        rows = params.recipes["real"].methods  # the papers' weights: an organism's are tuned for another job
+        rate = chosen.lr or (None if chosen.checkpoint else PLANTED_RATE)
+        encoder = fetch_encoder(rows["icu"], torch.device("cpu"))
         given = [_given(chosen, folder)] if chosen.checkpoint else []
         for seed in chosen.seeds:
             for job in given or _organisms(params, folder, seed):
-                found["rows"] += unlearned(job, recipe.unlearn, recipe.methods, seed, chosen.lr, encoder)
+                found["rows"] += unlearned(job, recipe.unlearn, rows, seed, rate, encoder)
             found["seeds"].append(seed)
             write_json(RESULTS.with_stem(f"passages-{given[0].name}") if given else RESULTS, found)
 

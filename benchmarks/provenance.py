@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.clone import clone
 from wpn.errors import InputError
+from wpn.files import read_json
 
 ROOT = Path(__file__).parents[1]
 DECIDING = ("wpn", "pipelines", "params.yaml", "dvc.yaml", "constraints.txt")
@@ -33,6 +34,17 @@ def command(module: str, arguments: list[str]) -> str:
     """What to type for it; of a folder of this machine only its own name is kept."""
     anywhere = [re.sub(r"(^|:)/(?:[^/]*/)*", r"\1FOLDER/", argument) for argument in arguments]
     return shlex.join(["python", "-m", module, *anywhere])
+
+
+def begun(results: Path, seeds: list[int]) -> dict[str, Any]:
+    """A file of results to go on with: its own rows if the code of today measured them, else none yet.
+
+    `seeds` of it are those that are measured; the others are to come.
+    """
+    found: dict[str, Any] = read_json(results) if results.exists() else {}
+    if found.get("code") == code():
+        return found
+    return {**provenance(seeds), "code": code(), "seeds": [], "runs": [], "rows": []}
 
 
 def code() -> str:
@@ -57,9 +69,9 @@ def checkout() -> Iterator[Path]:
     """A clone of the current commit in which everything is computed anew.
 
     Raises:
-        InputError: there are uncommitted changes, so that no commit would describe what was run.
+        InputError: there are uncommitted changes, but for results, so that no commit would describe what was run.
     """
-    if _git("status", "--porcelain", "--untracked-files=no"):
+    if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results"):
         raise InputError("there are uncommitted changes; commit them, so that the table can name its commit")
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     with clone(ROOT, _git("rev-parse", "HEAD"), params, cached=False) as folder:

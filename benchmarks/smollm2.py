@@ -10,13 +10,12 @@ not in the file yet, if nothing that a result depends on has changed since.
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from benchmarks.measure import measure
 from benchmarks.organisms import change_params
-from benchmarks.provenance import ROOT, checkout, code, provenance
+from benchmarks.provenance import ROOT, begun, checkout
 from pipelines import report
-from wpn.files import read_json, write_json
+from wpn.files import write_json
 
 MODEL = "smollm2-135m"
 EVERY = 1_000_000  # more prompts than any data set has
@@ -31,7 +30,7 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true")
     chosen = parser.parse_args()
     results = ROOT / "results" / (f"{MODEL}-whole.json" if chosen.whole else f"{MODEL}.json")
-    found = _kept(results) or {**provenance(chosen.seeds), "code": code(), "seeds": [], "runs": [], "rows": []}
+    found = begun(results, chosen.seeds)
     with checkout() as folder:
         for seed in sorted(set(chosen.seeds) - set(found["seeds"])):
             change_params(folder / "params.yaml", seed)
@@ -52,12 +51,6 @@ def enlarge(path: Path) -> None:
     params = yaml.load(path)
     params["recipes"]["real"]["evaluate"] |= {"prompts": EVERY, "benchmark_items": None}
     yaml.dump(params, path)
-
-
-def _kept(results: Path) -> dict[str, Any] | None:
-    """What the file has, if it was measured with the code of today."""
-    found: dict[str, Any] = read_json(results) if results.exists() else {}
-    return found if found.get("code") == code() else None
 
 
 def _absolute(source: str) -> str:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from benchmarks import provenance, tables
+from benchmarks import tables
 from benchmarks.provenance import ROOT
 from benchmarks.tables import FILES, real_table, rendered
 from wpn.files import read_json, write_json
@@ -32,13 +32,6 @@ def test_a_changed_number_is_noticed():
     assert place is not None
     changed = text[: place.start(1)] + "12.3" + text[place.end(1) :]
     assert rendered(changed) == text
-
-
-def test_a_folder_of_this_machine_is_shown_by_its_own_name():
-    arguments = ["--text", "wikitext=path:/home/me/wikitext2", "--benchmarks", "path:../items", "/a/b"]
-    assert provenance.command("benchmarks.smollm2", arguments) == (
-        "python -m benchmarks.smollm2 --text wikitext=path:FOLDER/wikitext2 --benchmarks path:../items FOLDER/b"
-    )
 
 
 def test_attacks_are_a_table_of_their_own(tmp_path, monkeypatch):
