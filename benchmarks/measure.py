@@ -21,9 +21,14 @@ def measure(folder: Path, module: str, *arguments: str) -> dict[str, float]:
     """
     started, peak = time.perf_counter(), 0
     process = psutil.Popen([sys.executable, "-m", module, *arguments], cwd=folder)
-    while process.poll() is None:
-        peak = max(peak, _memory(process))
-        time.sleep(INTERVAL)
+    try:
+        while process.poll() is None:
+            peak = max(peak, _memory(process))
+            time.sleep(INTERVAL)
+    finally:
+        if process.poll() is None:
+            process.terminate()  # and it ends what it started
+            process.wait()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, [module, *arguments])
     return {"seconds": round(time.perf_counter() - started, 1), "peak_memory_mb": round(peak / 2**20)}

@@ -3,6 +3,7 @@
 import platform
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,6 +74,8 @@ def checkout() -> Iterator[Path]:
     """
     if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results"):
         raise InputError("there are uncommitted changes; commit them, so that the table can name its commit")
+    # leave by an exception, so that what was started is ended and the clone removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     with clone(ROOT, _git("rev-parse", "HEAD"), params, cached=False) as folder:
         yield folder

@@ -1,7 +1,14 @@
 """What stands beside the published numbers, and when a measurement goes on."""
 
-from benchmarks import provenance
+import signal
+
+import psutil
+import pytest
+
+from benchmarks import measure, provenance
 from wpn.files import write_json
+
+POPEN = psutil.Popen
 
 
 def test_a_folder_of_this_machine_is_shown_by_its_own_name():
@@ -22,3 +29,18 @@ def test_a_measurement_goes_on_with_its_own_rows_while_the_code_is_the_same(tmp_
     assert provenance.begun(file, [1, 2]) == measured
     monkeypatch.setattr(provenance, "code", lambda: "another")
     assert provenance.begun(file, [1, 2]) == {**new, "code": "another"}
+
+
+def test_an_interrupted_measurement_ends_what_it_started(tmp_path, monkeypatch):
+    started = []
+
+    def interrupted(process):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        measure.psutil, "Popen", lambda *args, **more: started.append(POPEN(*args, **more)) or started[0]
+    )
+    monkeypatch.setattr(measure, "_memory", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure.measure(tmp_path, "http.server", "0")
+    assert started[0].returncode == -signal.SIGTERM
