@@ -147,7 +147,7 @@ def as_user(name: str) -> dict[str, str]:
     return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": USERS[name]}
 
 
-def ask(url: str, body: Any = None, status: int = 200, credentials: str = "") -> Any:
+def ask(url: str, body: Any = None, status: int = 200, credentials: str = "", patience: int = 5) -> Any:
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     if credentials:
@@ -159,6 +159,9 @@ def ask(url: str, body: Any = None, status: int = 200, credentials: str = "") ->
             return json.loads(answer.read() or "null")
     except urllib.error.HTTPError as error:
         said = error.read().decode()
+        if error.code == 503 and patience:  # SQLite is locked; Prefect's own client tries again too
+            time.sleep(1)
+            return ask(url, body, status, credentials, patience - 1)
         assert error.code == status, f"{url}: {error.code}: {said}"
         return said
 
