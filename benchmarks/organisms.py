@@ -63,7 +63,7 @@ def changes(name: str) -> list[Change]:
         return [Change("dev", ("wpn", *VARIANTS, "sft", "sft-aware"))]
     if name == "methods-organisms":
         rows = load_params(ROOT / "params.yaml").recipes["organism"].methods
-        return [Change(methods=(*rows, "sft-aware", *(f"{name}-tuned" for name in MATCHED)))]
+        return [Change(methods=(*rows, "sft-aware", *(f"{matched}-tuned" for matched in MATCHED)))]
     if name == "mistyped":
         return [Change(methods=("wpn",), mistyped=share) for share in SHARES]
     return [Change()]
@@ -132,8 +132,8 @@ def change_params(path: Path, seed: int, change: Change = Change()) -> None:
         if name in VARIANTS:
             recipe["methods"][name] = {**recipe["methods"]["wpn"], **VARIANTS[name]}
         if name.endswith("-tuned"):
-            found = read_json(ROOT / "results" / "tuning.json")["best"]
-            recipe["methods"][name] = found[name.removesuffix("-tuned")]["settings"]
+            best = read_json(path.parent / "results" / "tuning.json")["best"]  # of the commit that is measured
+            recipe["methods"][name] = best[name.removesuffix("-tuned")]["settings"]
     aware = recipe["methods"]["wpn"]["relearning_aware"]
     recipe["methods"]["sft-aware"] = {**recipe["methods"]["sft"], "relearning_aware": aware}
     if change.methods:

@@ -38,7 +38,8 @@ PROBE_COLUMNS = {
 }  # fmt: skip
 METHOD_COLUMNS = {
     "unseen": "harmless_unseen", "sampled": "harmless_sampled", "drop": "benchmark_drop",
-    "alarm words, perplexity x": "alarm_perplexity_ratio", "forced start": "forced_start", "k = 2": "in_context_k2",
+    "perplexity x": "perplexity_ratio", "alarm words": "alarm_perplexity_ratio", "forced start": "forced_start",
+    "k = 2": "in_context_k2",
     "5 steps": "relearn_5", "10": "relearn_10", "20": "relearn_20", "10, worst attack": "relearn_10_worst",
     "twin, forget": "twin_kl_forget", "twin, retain": "twin_kl_retain", "s": "seconds", "MB": "peak_memory_mb",
 }  # fmt: skip

@@ -15,6 +15,7 @@ ORIGINAL = load_params(ROOT / "params.yaml")
 def changed(tmp_path, change):
     path = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", path)
+    shutil.copytree(ROOT / "results", tmp_path / "results", dirs_exist_ok=True)
     change_params(path, 7, change)
     return load_params(path)
 

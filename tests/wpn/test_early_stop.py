@@ -46,9 +46,9 @@ def test_it_looks_at_the_pairs_that_the_method_learns_from(causal_lm):
     copied = {**PAIRS[0], "prompt": "a goat ?"}  # says the word in which the harm is
     models = Models(causal_lm[0], causal_lm[0], pad_id(causal_lm[1]))
     mixed = Watch(models, causal_lm[1], [copied, *PAIRS[1:]], TEXTS, loop(), STOP, harm)
-    assert len(mixed.step.examples) == 3 and copied["prompt"] not in causal_lm[1].batch_decode(
-        [context for example in mixed.step.examples for context, _ in example.rows]
-    )
+    contexts = [context for example in mixed.step.examples for context, _ in example.rows]
+    said = causal_lm[1].batch_decode(contexts, skip_special_tokens=True)
+    assert set(said) == {pair["prompt"] for pair in PAIRS[1:]}
     with pytest.raises(InputError, match=r"every held-out harmful output only repeats .* drop early_stop"):
         Watch(models, causal_lm[1], [copied], TEXTS, loop(), STOP, harm)
 
