@@ -2,8 +2,8 @@
 
 python -m benchmarks.organisms --seeds 101 102 103              # test split -> results/organisms.json
 python -m benchmarks.organisms --seeds 101 102 103 --methods    # every method -> results/methods-organisms.json
-python -m benchmarks.organisms --seeds 101 102 103 --options    # shares of what is trained on -> results/options.json
-python -m benchmarks.organisms --seeds 101 102 103 --ablation   # dev split  -> results/ablation.json
+python -m benchmarks.organisms --seeds 101 102 103 --options    # dev split -> results/options.json: shares of data
+python -m benchmarks.organisms --seeds 101 102 103 --ablation   # dev split -> results/ablation.json
 
 The first also writes results/assessment-organisms.json: every number of every probe, with its interval. All are written
 seed by seed. Started again, a run goes on with the seeds that are missing, if nothing that a result depends on has
@@ -37,7 +37,7 @@ MATCHED = ("wpn", "sft")  # share their settings, so that one shows the other's 
 PLAIN, ASSESSED = "organisms", "assessment-organisms"  # a plain run writes both
 # where a share stands in the recipe: of mistyped prompts, of texts like the prompts, of contexts that begin harmfully
 SHARES = {"mistyped": ("pairs", "mistyped"), "near": ("unlearn", "near_share"), "forced": ("unlearn", "forced_start")}
-OPTIONS = ((0.0, 0.0), (0.15, 0.0), (0.0, 0.25), (0.15, 0.25), (0.3, 0.25))  # mistyped and near
+OPTIONS = ((0.0, 0.0), (0.15, 0.0), (0.0, 0.25), (0.15, 0.25))  # mistyped and near
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def changes(name: str) -> list[Change]:
         rows = load_params(ROOT / "params.yaml").recipes["organism"].methods
         return [Change(methods=(*rows, "sft-aware", *(f"{matched}-tuned" for matched in MATCHED)))]
     if name == "options":
-        return [Change(methods=("wpn",), shares={"mistyped": mistyped, "near": near}) for mistyped, near in OPTIONS]
+        return [Change("dev", ("wpn",), {"mistyped": mistyped, "near": near}) for mistyped, near in OPTIONS]
     return [Change()]
 
 
