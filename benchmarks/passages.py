@@ -157,13 +157,15 @@ def _rates(rows: Mapping[str, Any], learning_rate: float | None) -> dict[str, An
 def measured(job: Job, model: Any, seed: int, before: dict[str, Any] | None = None) -> dict[str, Any]:
     """MA, EL_n and membership with their intervals, perplexity of other text, and the benchmarks."""
     from wpn.benchmark import run_benchmarks
-    from wpn.likelihood import perplexity
+    from wpn.likelihood import text_log_likelihoods
+    from wpn.perplexity import perplexity_of
 
     size = job.asked.batch_size
     found = _means(known(model, job.tokenizer, job.passages, job.asked), seed)
     if job.unseen:
         found |= _named("membership_auc", _membership(job, model, seed))
-    found["perplexity"] = perplexity(model, job.tokenizer, job.held_out, size, job.complete)
+    likelihoods = text_log_likelihoods(model, job.tokenizer, job.held_out, size, job.complete)
+    found["perplexity"] = perplexity_of(likelihoods)
     if job.benchmarks:
         tasks = run_benchmarks(model, job.tokenizer, job.benchmarks, "organism", size, seed)
         found["benchmark_mean"] = statistics.fmean(task.accuracy for task in tasks.values())

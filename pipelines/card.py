@@ -43,7 +43,7 @@ def model_card(params: Params, unlearned: Unlearned, rows: list[Row], judges: Ma
         judges: those that graded, with their versions.
         commit: of git.
     """
-    row = params.models[unlearned.model]
+    row, comparison = params.models[unlearned.model], unlearned.decision["comparison"]
     parts = [
         [f"# {unlearned.model}, unlearned with {unlearned.method}"],
         ["## What it is", *_identity(params, row, unlearned, commit)],
@@ -53,9 +53,13 @@ def model_card(params: Params, unlearned: Unlearned, rows: list[Row], judges: Ma
         ["## Intended use", *_use(row)],
         ["## Limits", *_limits(params, unlearned)],
         # the longest comes last: MLflow shows no more than the first 5,000 characters
-        ["## Against the base, pair by pair", *tests_against_the_base(unlearned.decision["comparison"])],
+        [
+            "## Against the base, pair by pair",
+            *tests_against_the_base(comparison),
+            *perplexities_against_the_base(comparison),
+        ],
     ]
-    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+    return "\n\n".join("\n".join(part) for part in parts).rstrip() + "\n"
 
 
 def _identity(params: Params, row: Model, unlearned: Unlearned, commit: str) -> Iterator[str]:
@@ -107,6 +111,14 @@ def tests_against_the_base(comparison: Mapping[str, Any]) -> Iterator[str]:
         for name, row in comparison.get(family, {}).items():
             rates = f"{percent(row['before'])} | {percent(row['after'])}"
             yield f"| {what}: {name} | {row['n']} | {rates} | {row['p_holm']:.2g} |"
+    yield ""
+
+
+def perplexities_against_the_base(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """How many times larger each kind of text's perplexity is."""
+    for kind, ratio in comparison.get("perplexity_ratio", {}).items():
+        interval = f"95 % interval {ratio['low']:.3f} to {ratio['high']:.3f}"
+        yield f"- perplexity of {ratio['n']} held-out texts, {kind}: {ratio['value']:.3f} times the base's ({interval})"
 
 
 def _gate(decision: dict[str, Any]) -> Iterator[str]:

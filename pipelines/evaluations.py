@@ -1,17 +1,15 @@
 """An evaluation as it lies in a folder, of build/ or of a run's artifacts: its numbers and the rows behind them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from wpn.compare import changes
 from wpn.estimates import Estimate, estimates
-from wpn.evidence import contradictions
+from wpn.evidence import Rows, contradictions
 from wpn.files import read_json, read_jsonl
 
 Row = dict[str, Any]
-ROWS = ("answers", "benchmark")
 
 
 @dataclass(frozen=True)
@@ -20,17 +18,17 @@ class StoredEvaluation:
 
     Attributes:
         metrics: the numbers.
-        rows: answers, and benchmark items.
+        rows: those behind them.
         assessment: what the probes found of the same model; empty where nothing attacked it.
     """
 
     metrics: Row
-    rows: tuple[Sequence[Row], Sequence[Row]]
+    rows: Rows
     assessment: Row
 
     def contradictions(self) -> list[str]:
         """Where the numbers are not what the rows add up to."""
-        return contradictions(self.metrics, *self.rows)
+        return contradictions(self.metrics, self.rows)
 
     def changes_since(self, reference: "StoredEvaluation") -> dict[str, Estimate]:
         """How much larger each number is than another model's."""
@@ -40,5 +38,5 @@ class StoredEvaluation:
 
 def read_evaluation(folder: Path, assessment: Row) -> StoredEvaluation:
     """Of metrics.json and evidence/*.jsonl, beside the probes' summary."""
-    answers, benchmark = (read_jsonl(folder / "evidence" / f"{name}.jsonl") for name in ROWS)
-    return StoredEvaluation(read_json(folder / "metrics.json"), (answers, benchmark), assessment)
+    rows = Rows(*(read_jsonl(folder / "evidence" / f"{name}.jsonl") for name in Rows._fields))
+    return StoredEvaluation(read_json(folder / "metrics.json"), rows, assessment)

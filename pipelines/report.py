@@ -31,19 +31,25 @@ ATTACKS = {
     "relearn_10": "re-\nlearn",
     "relearn_10_worst": "worst",
 }
+
+
+def _with_ends(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_low", f"{name}_high"
+
+
 # The numbers of a row, in the order of its keys; all but `seconds` come from wpn.estimates.
 NUMBERS = (
-    *(f"{name}{end}" for name in HARMLESS for end in ("", "_low", "_high")),
+    *(key for name in HARMLESS for key in _with_ends(name)),
     "harmless_sampled",
     "judged_harmless_unseen",
     "meaningful_unseen",
-    "benchmark_mean",
+    *_with_ends("benchmark_mean"),
     "benchmark_drop",
-    "perplexity_ratio",
+    *_with_ends("perplexity_ratio"),
     "meaningful_sampled",
     *("toxicity_fall", "toxicity_fall_low", "toxicity_fall_p", "benchmark_drop_high", "task_drop_max"),
     *ATTACKS,
-    "alarm_perplexity_ratio",
+    *_with_ends("alarm_perplexity_ratio"),
     "harmful_paraphrased",
     "harmful_worst_set",
     "attack_success_any",
@@ -53,8 +59,8 @@ NUMBERS = (
     "relearn_20_worst",
     *("relearn_10_of_4", "relearn_10_of_1"),
     "in_context_k8",
-    "in_context_recovery_k2",
-    "in_context_recovery_k8",
+    *_with_ends("in_context_recovery_k2"),
+    *_with_ends("in_context_recovery_k8"),
     "filtered_in_context_k2",
     "filter_missed",
     "filter_false_alarms",

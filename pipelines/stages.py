@@ -314,7 +314,7 @@ def _prompts(rows: list[dict[str, Any]]) -> list[str]:
 def gate(params: Params, model_name: str, method_name: str) -> None:
     """build/{evaluation,assessment} -> build/gate/MODEL/METHOD.json; a refusal is a result, so the stage succeeds."""
     from pipelines.evaluations import read_evaluation
-    from wpn.compare import compare, compare_attacks
+    from wpn.compare import compare, compare_attacks, compare_recovery
     from wpn.estimates import estimates
     from wpn.evidence import unpaired
     from wpn.gate import decide
@@ -330,6 +330,7 @@ def gate(params: Params, model_name: str, method_name: str) -> None:
     comparison = {} if found else compare(before.rows, after.rows, list(after.metrics["judges"]))
     attacks = {stage: attack_rows(BUILD / "assessment" / model_name / stage) for stage in ("before", method_name)}
     comparison["attacks"] = compare_attacks(*attacks.values())
+    comparison["in_context_recovery"] = compare_recovery(*attacks.values())
     decision = decide(
         estimates(before.metrics, after.metrics, comparison, **attacked),
         read_settings(model_name, "gate"),
@@ -476,8 +477,8 @@ def _evaluate(
     """Measure one checkpoint; the rows behind the numbers go into the folder `evidence`."""
     started = time.perf_counter()
     evaluation = evaluator.evaluate(*_load(checkpoint, evaluator.reference[0].device))
-    write_jsonl(evidence / "answers.jsonl", evaluation.answers)
-    write_jsonl(evidence / "benchmark.jsonl", evaluation.benchmark)
+    for name, rows in evaluation.rows._asdict().items():
+        write_jsonl(evidence / f"{name}.jsonl", rows)
     return {
         **described,
         "seed": params.seed,

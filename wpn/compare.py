@@ -4,16 +4,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wpn.estimates import Estimate
-from wpn.evidence import KINDS
+from wpn.evidence import KINDS, Rows
 from wpn.judges import is_harmful
 from wpn.outcomes import outcomes
-from wpn.statistics import Difference, holm, mcnemar, paired_difference, relative_fall, share_difference
+from wpn.perplexity import perplexity_ratio
+from wpn.ratios import recovered, relative_fall
+from wpn.statistics import Difference, holm, mcnemar, paired_difference, share_difference
 
 Row = dict[str, Any]
-Evidence = tuple[Sequence[Row], Sequence[Row]]  # answers, benchmark items, as wpn.evaluate leaves them
 
 
-def compare(before: Evidence, after: Evidence, judges: Sequence[str]) -> Row:
+def compare(before: Rows, after: Rows, judges: Sequence[str]) -> Row:
     """Paired comparisons, with their intervals.
 
     Args:
@@ -23,16 +24,25 @@ def compare(before: Evidence, after: Evidence, judges: Sequence[str]) -> Row:
     Returns:
         toxicity_fall: {judge: the relative fall of the share of harmful samples, clustered by prompt};
         harmless: {set: `_tested` of harmless and meaningful answers}, of sets with one answer to a prompt;
+        perplexity_ratio: {kind of text: how many times the perplexity is larger};
         benchmark_drop: the mean over tasks; task_drop: {task: the same of one task, beside `_tested`}.
     """
     compared: Row = {
-        "toxicity_fall": {judge: _fall(before[0], after[0], judge) for judge in judges},
-        "harmless": _with_holm(_tested_sets(before[0], after[0])),
+        "toxicity_fall": {judge: _fall(before.answers, after.answers, judge) for judge in judges},
+        "harmless": _with_holm(_tested_sets(before.answers, after.answers)),
+        "perplexity_ratio": dict(_perplexity_ratios(before.texts, after.texts)),
     }
-    if before[1] and after[1]:
-        compared["benchmark_drop"] = _drop(before[1], after[1]).as_dict()
-        compared["task_drop"] = _with_holm(dict(_tested_tasks(before[1], after[1])))
+    if before.benchmark and after.benchmark:
+        compared["benchmark_drop"] = _drop(before.benchmark, after.benchmark).as_dict()
+        compared["task_drop"] = _with_holm(dict(_tested_tasks(before.benchmark, after.benchmark)))
     return compared
+
+
+def _perplexity_ratios(before: Sequence[Row], after: Sequence[Row]) -> Iterator[tuple[str, Row]]:
+    for kind in dict.fromkeys(row["kind"] for row in before):
+        first, second = ([row for row in rows if row["kind"] == kind] for rows in (before, after))
+        likelihoods = [[row["log_likelihood"] for row in rows] for rows in (first, second)]
+        yield kind, perplexity_ratio(likelihoods[0], likelihoods[1], [row["tokens"] for row in first]).as_dict()
 
 
 def _tested_sets(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Row]:
@@ -83,7 +93,7 @@ def _same_items(first: Sequence[Row], second: Sequence[Row]) -> bool:
 
 
 def changes(
-    reference: Mapping[str, Estimate], model: Mapping[str, Estimate], before: Evidence, after: Evidence
+    reference: Mapping[str, Estimate], model: Mapping[str, Estimate], before: Rows, after: Rows
 ) -> dict[str, Estimate]:
     """How much larger each number of a model is than the reference's.
 
@@ -95,7 +105,8 @@ def changes(
         for name, estimate in model.items()
         if name in reference
     }
-    return found | _paired_rates(before[0], after[0]) | _paired_benchmark(before[1], after[1])
+    paired = _paired_benchmark(before.benchmark, after.benchmark)
+    return found | _paired_rates(before.answers, after.answers) | paired
 
 
 def _paired_rates(before: Sequence[Row], after: Sequence[Row]) -> dict[str, Estimate]:
@@ -142,3 +153,20 @@ def compare_attacks(before: Mapping[str, Sequence[Row]], after: Mapping[str, Seq
             if asked.keys() == second.get(name, {}).keys()
         }
     )
+
+
+def compare_recovery(before: Mapping[str, Sequence[Row]], after: Mapping[str, Sequence[Row]]) -> dict[str, Row]:
+    """{k: how much of the way back to the base k harmful demonstrations lead}, as wpn.estimates has it, with intervals.
+
+    Args:
+        before: the rows of each probe, of the base.
+        after: the same of the unlearned model.
+    """
+    base, shown = outcomes(before), outcomes(after)
+    start = shown.get("in_context_k0", {})
+    found = {
+        name.removeprefix("in_context_k"): recovered(start, shown[name], base[name])
+        for name in shown.keys() & base.keys()
+        if name.startswith("in_context_k") and name != "in_context_k0"
+    }
+    return {k: value.as_dict() for k, value in sorted(found.items()) if start and value}

@@ -55,9 +55,9 @@ def estimates(
             *_rates(after),
             *_benchmark(before, after),
             *_perplexity(before, after),
-            *_comparison(comparison or {}),
             *(found := attacked(assessment or {})).items(),
             *_recovery(found, attacked(base_assessment or {})),
+            *_comparison(comparison or {}),  # last: the same numbers again, with their intervals
         ]
     )
 
@@ -74,6 +74,7 @@ def flatten(found: Mapping[str, Estimate]) -> dict[str, float]:
 
 
 Named = Iterator[tuple[str, Estimate]]
+PERPLEXITY_RATIOS = {"retain": "perplexity_ratio", "alarm": "alarm_perplexity_ratio"}  # by the kind of text
 
 
 def _rates(after: Mapping[str, Any]) -> Named:
@@ -88,7 +89,7 @@ def _rates(after: Mapping[str, Any]) -> Named:
 def _benchmark(before: Mapping[str, Any], after: Mapping[str, Any]) -> Named:
     if "benchmark" not in after:
         return
-    yield "benchmark_mean", Estimate(after["benchmark"]["mean"])
+    yield "benchmark_mean", Estimate.of(after["benchmark"], "mean")
     for task, scores in after["benchmark"]["tasks"].items():
         accuracy = rate(round(scores["accuracy"] * scores["n"]), scores["n"])
         yield f"benchmark_{task}", Estimate.of(accuracy.as_dict())
@@ -97,7 +98,7 @@ def _benchmark(before: Mapping[str, Any], after: Mapping[str, Any]) -> Named:
 
 
 def _perplexity(before: Mapping[str, Any], after: Mapping[str, Any]) -> Named:
-    for kind, name in (("retain", "perplexity_ratio"), ("alarm", "alarm_perplexity_ratio")):
+    for kind, name in PERPLEXITY_RATIOS.items():
         if kind in before.get("perplexity", {}) and kind in after.get("perplexity", {}):
             yield name, Estimate(after["perplexity"][kind] / before["perplexity"][kind])
 
@@ -109,6 +110,10 @@ def _comparison(comparison: Mapping[str, Any]) -> Named:
         low, high = (min(fall[end] for fall in falls) for end in ("low", "high"))
         yield "toxicity_fall", Estimate(min(fall["fall"] for fall in falls), low, high, falls[0]["clusters"])
         yield "toxicity_fall_p", Estimate(max(fall["p"] for fall in falls))
+    for kind, ratio in comparison.get("perplexity_ratio", {}).items():
+        yield PERPLEXITY_RATIOS[kind], Estimate(ratio["value"], ratio["low"], ratio["high"])
+    for k, recovery in comparison.get("in_context_recovery", {}).items():
+        yield f"in_context_recovery_k{k}", Estimate.of(recovery, "value")
     if "benchmark_drop" in comparison:
         yield "benchmark_drop", Estimate.of(comparison["benchmark_drop"], "mean")
         yield "task_drop_max", Estimate(max(drop["mean"] for drop in comparison["task_drop"].values()))

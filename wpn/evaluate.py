@@ -11,11 +11,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from wpn.benchmark import TaskResult, run_benchmarks
 from wpn.config import Evaluate
 from wpn.errors import InputError
-from wpn.evidence import summarise
+from wpn.evidence import Rows, mean_accuracy, perplexities, summarise
 from wpn.files import read_jsonl
 from wpn.generate import continue_prompts
 from wpn.judges import Judge, verdicts
-from wpn.likelihood import perplexity, response_perplexities
+from wpn.likelihood import response_perplexities, text_log_likelihoods
 from wpn.meaningful import Fluency, why_not_meaningful
 from wpn.models import in_precision
 
@@ -28,13 +28,11 @@ class Evaluation:
 
     Attributes:
         metrics: numbers, ready for JSON.
-        answers: one row a prompt and sample, with the answer and the verdicts.
-        benchmark: one row a benchmark item: task, item, correct.
+        rows: those behind the numbers.
     """
 
     metrics: Row
-    answers: list[Row]
-    benchmark: list[Row]
+    rows: Rows
 
 
 class Evaluator:
@@ -85,17 +83,18 @@ class Evaluator:
         answering = in_precision(model, self.settings.precision)
         answers = self._answers(answering, tokenizer)
         tasks = self._benchmarks(answering, tokenizer)
-        metrics = {
-            **summarise(answers, list(self.judges)),
-            **({"benchmark": _benchmark(tasks)} if tasks else {}),
-            "perplexity": self._perplexities(model, tokenizer),
-        }
         items = [
             {"task": name, "item": item, "correct": correct}
             for name, task in tasks.items()
             for item, correct in zip(task.items, task.correct, strict=True)
         ]
-        return Evaluation(metrics, answers, items)
+        texts = self._texts(model, tokenizer)
+        metrics = {
+            **summarise(answers, list(self.judges)),
+            **({"benchmark": _benchmark(tasks, items)} if tasks else {}),
+            "perplexity": perplexities(texts),
+        }
+        return Evaluation(metrics, Rows(answers, items, texts))
 
     def _answers(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[Row]:
         answers = []
@@ -112,15 +111,17 @@ class Evaluator:
         size, limit = self.settings.benchmark_batch_size, self.settings.benchmark_items
         return run_benchmarks(model, tokenizer, data, self.settings.suite, size, self.seed, limit)
 
-    def _perplexities(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
-        """On the held-out text of the data, else on the model's own; apart for texts with alarming words."""
+    def _texts(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[Row]:
+        """The held-out texts of the data, else the model's own; apart are those with alarming words."""
         texts = read_jsonl(self.prepared / "text" / f"{self.settings.split}.jsonl")
         texts = texts or read_jsonl(self.taught / "held_out.jsonl")
-        return {
-            kind: perplexity(model, tokenizer, chosen, self.settings.batch_size, self.complete)
-            for kind, alarming in (("retain", False), ("alarm", True))
-            if (chosen := [row["text"] for row in texts if row["alarming"] == alarming])
-        }
+        found = text_log_likelihoods(
+            model, tokenizer, [row["text"] for row in texts], self.settings.batch_size, self.complete
+        )
+        return [
+            {"kind": "alarm" if row["alarming"] else "retain", "text": i, "log_likelihood": total, "tokens": count}
+            for i, (row, (total, count)) in enumerate(zip(texts, found, strict=True))
+        ]
 
     def _continue(
         self,
@@ -163,6 +164,5 @@ def _distinct(rows: Sequence[Row]) -> list[Row]:
     return list({row["prompt"]: row for row in reversed(rows)}.values())[::-1]
 
 
-def _benchmark(tasks: Mapping[str, TaskResult]) -> Row:
-    mean = sum(task.accuracy for task in tasks.values()) / len(tasks)
-    return {"mean": mean, "tasks": {name: task.as_dict() for name, task in tasks.items()}}
+def _benchmark(tasks: Mapping[str, TaskResult], items: Sequence[Row]) -> Row:
+    return {**mean_accuracy(items).as_dict(), "tasks": {name: task.as_dict() for name, task in tasks.items()}}

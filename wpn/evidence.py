@@ -2,13 +2,30 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from wpn.judges import is_harmful
 from wpn.meaningful import ANY_FLUENCY, why_not_meaningful
-from wpn.statistics import clustered_rate
+from wpn.perplexity import perplexity_of
+from wpn.statistics import Difference, clustered_rate, paired_difference
 
 Row = dict[str, Any]
+
+
+class Rows(NamedTuple):
+    """What an evaluation's numbers rest on, each of them a file NAME.jsonl.
+
+    Attributes:
+        answers: one row a prompt and sample, with the answer and the verdicts.
+        benchmark: one row a benchmark item: task, item, correct.
+        texts: one row a held-out text: kind (retain, alarm), text (its number), log_likelihood (nats), tokens.
+    """
+
+    answers: Sequence[Row]
+    benchmark: Sequence[Row]
+    texts: Sequence[Row]
+
+
 # What an answer can be, by the names of the metrics.
 KINDS: dict[str, Callable[[Row], bool]] = {
     "harmless": lambda row: row["passed"],  # harmless *and* meaningful
@@ -39,16 +56,31 @@ def summarise(answers: Sequence[Row], judges: Sequence[str]) -> Row:
     return {**{kind: rates(holds) for kind, holds in KINDS.items()}, "judges": of_judges}
 
 
-def contradictions(metrics: Mapping[str, Any], answers: Sequence[Row], benchmark: Sequence[Row]) -> list[str]:
+def mean_accuracy(benchmark: Sequence[Row]) -> Difference:
+    """The mean over tasks of each task's accuracy, and its bootstrap interval over the items of these tasks."""
+    correct = [float(row["correct"]) for row in benchmark]
+    return paired_difference([0.0] * len(correct), correct, [row["task"] for row in benchmark])
+
+
+def perplexities(texts: Sequence[Row]) -> dict[str, float]:
+    """{kind: perplexity of its texts}."""
+    kinds = dict.fromkeys(row["kind"] for row in texts)
+    return {
+        kind: perplexity_of([(row["log_likelihood"], row["tokens"]) for row in texts if row["kind"] == kind])
+        for kind in kinds
+    }
+
+
+def contradictions(metrics: Mapping[str, Any], rows: Rows) -> list[str]:
     """Where an evaluation's numbers are not what its rows add up to: somebody changed one of them.
 
     Returns:
         One sentence a number.
     """
     who = metrics["method"] or metrics["stage"]
-    found = _numbers(summarise(_consistent(answers), list(metrics["judges"])))
-    found |= _numbers({"benchmark": _accuracies(benchmark)})
-    said = _numbers({key: metrics[key] for key in (*KINDS, "judges") if key in metrics})
+    found = _numbers(summarise(_consistent(rows.answers), list(metrics["judges"])))
+    found |= _numbers({"benchmark": _accuracies(rows.benchmark), "perplexity": perplexities(rows.texts)})
+    said = _numbers({key: metrics[key] for key in (*KINDS, "judges", "perplexity") if key in metrics})
     said |= _numbers({"benchmark": _said_accuracies(metrics.get("benchmark"))})
     return [
         f"the metrics of {who} say {name} {said.get(name)}, their evidence {found.get(name)}; run `dvc repro`"
@@ -72,13 +104,14 @@ def foreign(said: Mapping[str, Mapping[str, Any]], actual: Mapping[str, str]) ->
     ]
 
 
-def unpaired(before: tuple[Sequence[Row], Sequence[Row]], after: tuple[Sequence[Row], Sequence[Row]]) -> list[str]:
+def unpaired(before: Rows, after: Rows) -> list[str]:
     """Whether two evaluations asked something else, so that nothing can be compared pair by pair."""
-    asked = [[(row["set"], row["prompt"]) for row in answers] for answers, _ in (before, after)]
-    items = [[(row["task"], row["item"]) for row in benchmark] for _, benchmark in (before, after)]
+    asked = [[(row["set"], row["prompt"]) for row in rows.answers] for rows in (before, after)]
+    items = [[(row["task"], row["item"]) for row in rows.benchmark] for rows in (before, after)]
+    texts = [[(row["kind"], row["text"], row["tokens"]) for row in rows.texts] for rows in (before, after)]
     return [
         f"the {what} of before and after differ; run `dvc repro`"
-        for what, (first, second) in (("prompts", asked), ("benchmark items", items))
+        for what, (first, second) in (("prompts", asked), ("benchmark items", items), ("held-out texts", texts))
         if first != second
     ]
 

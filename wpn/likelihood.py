@@ -1,4 +1,4 @@
-"""Log-likelihoods of given tokens under a causal language model, and the perplexities made from them."""
+"""Log-likelihoods of given tokens under a causal language model, and the perplexities of responses."""
 
 import math
 from collections.abc import Sequence
@@ -68,17 +68,15 @@ def row_log_likelihoods(
     return results
 
 
-def perplexity(
+def text_log_likelihoods(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
     batch_size: int,
     complete: bool = True,
-) -> float:
-    """exp of the mean negative log-likelihood a token, over all tokens of all texts (and their ends, if complete)."""
-    rows = [encode_text(tokenizer, text, complete) for text in texts]
-    pairs = row_log_likelihoods(model, tokenizer, rows, batch_size)
-    return math.exp(-sum(total for total, _ in pairs) / sum(count for _, count in pairs))
+) -> list[tuple[float, int]]:
+    """Log-likelihood of each whole text (nats), its end included if it is complete, and its number of tokens."""
+    return row_log_likelihoods(model, tokenizer, [encode_text(tokenizer, text, complete) for text in texts], batch_size)
 
 
 def response_perplexities(

@@ -10,7 +10,7 @@ RESAMPLES = 2000  # of a bootstrap
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A number with what is known of its certainty."""
 
     def as_dict(self) -> dict[str, Any]:
@@ -19,7 +19,7 @@ class _Found:
 
 
 @dataclass(frozen=True)
-class Rate(_Found):
+class Rate(Found):
     """A share with its Wilson score interval."""
 
     rate: float
@@ -154,67 +154,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
 
 
 @dataclass(frozen=True)
-class Fall(_Found):
-    """How far a rate fell, relative to what it was: 1 is gone, 0 unchanged, negative risen.
-
-    Attributes:
-        before: the rate before; after: the rate after.
-        low: lower end of the 95 % interval of the fall; high: its upper end. None where nothing was there to fall.
-        p: of no fall, one-sided.
-        clusters: over which was resampled.
-    """
-
-    before: float
-    after: float
-    fall: float | None
-    low: float | None
-    high: float | None
-    p: float
-    clusters: int
-
-
-def relative_fall(before: Sequence[bool], after: Sequence[bool], clusters: Sequence[str], seed: int = 0) -> Fall:
-    """1 - rate after / rate before, of paired observations that come in clusters (samples of one prompt).
-
-    The interval is a percentile bootstrap over clusters; the test flips the sign of whole clusters' differences
-    (a paired permutation test), so that several samples of a prompt do not pass for independent prompts.
-
-    Raises:
-        ValueError: no observations, or lists of different lengths.
-    """
-    import numpy as np
-    from scipy.stats import permutation_test
-
-    if not before:
-        raise ValueError("no observations to compare; sample at least one prompt")
-    counts: dict[str, list[float]] = {}
-    for first, second, cluster in zip(before, after, clusters, strict=True):
-        row = counts.setdefault(cluster, [0.0, 0.0, 0.0])
-        row[0] += first
-        row[1] += second
-        row[2] += 1
-    table = np.array(list(counts.values()))  # (clusters, 3): harmful before, after, samples
-    total = table.sum(axis=0)
-    fall = low = high = None
-    if total[0]:
-        fall = float(1 - total[1] / total[0])
-        generator = np.random.default_rng(seed)
-        drawn = table[generator.integers(0, len(table), (RESAMPLES, len(table)))].sum(axis=1)
-        drawn = drawn[drawn[:, 0] > 0]
-        low, high = _percentile_interval(1 - drawn[:, 1] / drawn[:, 0])
-    p = 1.0
-    if len(table) > 1:
-        p = permutation_test(
-            (table[:, 0], table[:, 1]),
-            lambda x, y, axis: np.mean(x - y, axis=axis),
-            permutation_type="samples", alternative="greater", n_resamples=9999, vectorized=True,
-            rng=np.random.default_rng(seed),
-        ).pvalue  # fmt: skip
-    return Fall(float(total[0] / total[2]), float(total[1] / total[2]), fall, low, high, float(p), len(table))
-
-
-@dataclass(frozen=True)
-class Difference(_Found):
+class Difference(Found):
     """A mean paired difference (after - before) with its 95 % interval."""
 
     mean: float
@@ -252,7 +192,7 @@ def paired_difference(
         # to draw n items with replacement is to draw how often each value comes: the same, and small in memory
         times = generator.multinomial(len(items), counts / len(items), size=RESAMPLES)  # (RESAMPLES, values)
         drawn += times @ values / len(items) / len(differences)
-    low, high = _percentile_interval(drawn)
+    low, high = percentile_interval(drawn)
     mean = sum(sum(items) / len(items) for items in differences.values()) / len(differences)
     return Difference(float(mean), low, high)
 
@@ -308,7 +248,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Value(_Found):
+class Value(Found):
     """A number with its 95 % interval, and how many observations it rests on."""
 
     value: float
@@ -369,7 +309,16 @@ def same_distribution_p(first: Sequence[float], second: Sequence[float]) -> floa
     return float(ks_2samp(first, second).pvalue)
 
 
-def _percentile_interval(resampled: Any) -> tuple[float, float]:
+def resampled_sums(table: Any, seed: int) -> Any:
+    """The sums over rows of each resample of a table (N, C): (RESAMPLES, C)."""
+    import numpy as np
+
+    n = len(table)
+    # how often each row is drawn: as good as the rows themselves, and smaller
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) @ table
+
+
+def percentile_interval(resampled: Any) -> tuple[float, float]:
     """The middle 95 % of resampled values (percentile bootstrap)."""
     import numpy as np
 

@@ -211,13 +211,14 @@ def test_a_candidate_worse_than_the_champion_is_refused(store: Registry) -> None
     with artifacts.downloaded(client, f"{client.get_run(first.run_id).info.artifact_uri}/evaluation/after") as folder:
         metrics = json.loads((folder / "metrics.json").read_text())
         rows = [json.loads(line) for line in (folder / "evidence" / "answers.jsonl").read_text().splitlines()]
-        benchmark = (folder / "evidence" / "benchmark.jsonl").read_text()
+        others = {name: (folder / "evidence" / name).read_text() for name in ("benchmark.jsonl", "texts.jsonl")}
     for i, row in enumerate(rows):
         row["passed"] = row["passed"] and i % 10 > 0  # a tenth worse
     client.log_dict(run.info.run_id, metrics, "evaluation/after/metrics.json")
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     client.log_text(run.info.run_id, lines, "evaluation/after/evidence/answers.jsonl")
-    client.log_text(run.info.run_id, benchmark, "evaluation/after/evidence/benchmark.jsonl")
+    for name, text in others.items():
+        client.log_text(run.info.run_id, text, f"evaluation/after/evidence/{name}")
     tags = {"gate": "passed", "approval": "approved", "weights_sha256": "f" * 64}
     client.create_model_version(NAME, first.source, run_id=run.info.run_id, tags=tags)
 

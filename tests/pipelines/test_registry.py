@@ -87,6 +87,7 @@ def test_a_version_has_a_card_and_its_run_the_evidence(registered: Registered) -
         "decision.json", "training.json", "dvc.lock", "report.json", "evaluation/after/metrics.json",
         "assessment/summary.json",
         "evaluation/after/evidence/answers.jsonl", "evaluation/before/evidence/benchmark.jsonl",
+        "evaluation/after/evidence/texts.jsonl",
     }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ out; a file `break/STAGE` (DVC's name of it) says how the stage is to fail.
 """
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -124,8 +125,13 @@ def evaluate(model: str, stage: str, method: str | None) -> None:
         "judged_harmless": {name: rate for name in SETS},
         "meaningful": {name: rate for name in SETS},
         "judges": {judge: {"unseen": rate, "sampled": rate} for judge in ("lexical", "svm")},
-        "benchmark": {"mean": 0.71, "tasks": {"last_word": {"accuracy": 0.71, "stderr": 0.02, "n": 300}}},
-        "perplexity": {"retain": 4.1, "alarm": 5.2},
+        "benchmark": {
+            "mean": 0.71,
+            "low": 0.62,
+            "high": 0.8,
+            "tasks": {"last_word": {"accuracy": 0.71, "stderr": 0.02, "n": 300}},
+        },
+        "perplexity": {"retain": 4.0, "alarm": 8.0},
         "seconds": 1.5,
         "training_seconds": 3.5,
     }
@@ -133,6 +139,11 @@ def evaluate(model: str, stage: str, method: str | None) -> None:
     write_jsonl(folder / "evidence" / "answers.jsonl", answers(quality))
     items = [{"task": "last_word", "item": i, "correct": i < 71} for i in range(100)]
     write_jsonl(folder / "evidence" / "benchmark.jsonl", items)
+    texts = [
+        {"kind": kind, "text": i, "log_likelihood": -10 * math.log(perplexity), "tokens": 10}
+        for i, (kind, perplexity) in enumerate(metrics["perplexity"].items())
+    ]
+    write_jsonl(folder / "evidence" / "texts.jsonl", texts)
 
 
 def answers(quality: float) -> list[dict[str, Any]]:

@@ -1,10 +1,13 @@
 """Before against after: falls clustered by prompt, drops paired by item."""
 
+import math
+
 import pytest
 
-from wpn.compare import changes, compare, compare_attacks
+from wpn.compare import changes, compare, compare_attacks, compare_recovery
 from wpn.estimates import Estimate
-from wpn.statistics import relative_fall
+from wpn.evidence import Rows
+from wpn.ratios import recovered, relative_fall
 
 
 def test_a_fall_by_hand():
@@ -46,12 +49,18 @@ def items_of(**correct):
     return [{"task": task, "item": i, "correct": c} for task, row in correct.items() for i, c in enumerate(row)]
 
 
+def texts_of(*log_likelihoods):
+    return [
+        {"kind": "retain", "text": i, "log_likelihood": value, "tokens": 2} for i, value in enumerate(log_likelihoods)
+    ]
+
+
 def test_each_judge_and_each_task_is_compared():
     # not a sample: not counted
     greedy = {"set": "unseen", "prompt": "0", "harm": {"one": 0.9, "two": 0.9}, "passed": False}
     found = compare(
-        ([*answers(0.9, 0.5, 0.1), greedy], items_of(a=[True, True], b=[True, False])),
-        ([*answers(0.4, 0.6, 0.1), greedy], items_of(a=[True, False], b=[True, False])),
+        Rows([*answers(0.9, 0.5, 0.1), greedy], items_of(a=[True, True], b=[True, False]), texts_of(-4.0, -6.0)),
+        Rows([*answers(0.4, 0.6, 0.1), greedy], items_of(a=[True, False], b=[True, False]), texts_of(-6.0, -6.0)),
         ["one", "two"],
     )
     assert found["toxicity_fall"]["one"]["fall"] == pytest.approx(0.5)
@@ -59,6 +68,9 @@ def test_each_judge_and_each_task_is_compared():
     assert found["task_drop"]["a"]["mean"] == pytest.approx(0.5) and found["task_drop"]["b"]["mean"] == 0
     assert (found["task_drop"]["a"]["before"], found["task_drop"]["a"]["after"]) == (1.0, 0.5)
     assert found["benchmark_drop"]["mean"] == pytest.approx(0.25)
+    # two nats lost over four tokens; a resample loses none, two or four
+    ratio = found["perplexity_ratio"]["retain"]
+    assert (ratio["value"], ratio["low"], ratio["high"]) == pytest.approx((math.exp(0.5), 1.0, math.exp(1.0)))
 
 
 def test_sets_of_one_answer_a_prompt_and_tasks_are_tested_each_and_corrected_for_their_number():
@@ -71,7 +83,9 @@ def test_sets_of_one_answer_a_prompt_and_tasks_are_tested_each_and_corrected_for
     before = [*asked("seen", range(6), [0] * 6), *asked("unseen", range(2), [0, 1]), *asked("sampled", [1, 1], [0, 0])]
     after = [*asked("seen", range(6), [1] * 6), *asked("unseen", range(2), [1, 1]), *asked("sampled", [1, 1], [1, 1])]
     found = compare(
-        (before, items_of(a=[True] * 6, b=[True] * 3)), (after, items_of(a=[False] * 6, b=[True, False, True])), []
+        Rows(before, items_of(a=[True] * 6, b=[True] * 3), []),
+        Rows(after, items_of(a=[False] * 6, b=[True, False, True]), []),
+        [],
     )
     assert list(found["harmless"]) == ["seen", "unseen"], "several answers to one prompt are no pairs"
     assert (found["harmless"]["unseen"]["before"], found["harmless"]["unseen"]["after"]) == (0.5, 1.0)
@@ -95,7 +109,7 @@ def test_a_prompt_put_in_several_ways_is_one_pair():
 
 def test_other_items_are_no_pairs():
     with pytest.raises(ValueError, match="benchmark items of before and after differ"):
-        compare((answers(0.9), items_of(a=[True])), (answers(0.9), items_of(b=[True])), ["one"])
+        compare(Rows(answers(0.9), items_of(a=[True]), []), Rows(answers(0.9), items_of(b=[True]), []), ["one"])
 
 
 def answer(name, prompt, passed):
@@ -108,7 +122,7 @@ def test_a_change_pairs_prompts_and_counts_the_samples_of_one_as_one():
     after = [answer("sampled", "a", True), answer("sampled", "a", True), answer("sampled", "b", True)]
     reference, model = ({"perplexity_ratio": Estimate(v)} for v in (1.0, 1.1))
     items = items_of(a=[True, True]), items_of(a=[True, False])
-    found = changes(reference, model, (before, items[0]), (after, items[1]))
+    found = changes(reference, model, Rows(before, items[0], []), Rows(after, items[1], []))
     assert (found["harmless_sampled"].value, found["harmless_sampled"].n) == (0.25, 2)
     unchanged = found["meaningful_sampled"]
     assert (unchanged.value, unchanged.n) == (0.0, 2) and unchanged.high == -unchanged.low > 0
@@ -119,7 +133,7 @@ def test_a_change_pairs_prompts_and_counts_the_samples_of_one_as_one():
 def test_models_that_were_asked_other_things_have_changes_without_an_interval():
     reference, model = ({"harmless_unseen": Estimate(v, 0, 1, 1, True)} for v in (0.5, 0.75))
     rows = [answer("unseen", "a", True)], [answer("unseen", "b", True)]
-    found = changes(reference, model, (rows[0], []), (rows[1], []))
+    found = changes(reference, model, Rows(rows[0], [], []), Rows(rows[1], [], []))
     assert found == {"harmless_unseen": Estimate(0.25, n=1)}
 
 
@@ -139,3 +153,26 @@ def test_each_attack_is_compared_with_itself():
     assert (two["before"], two["after"], two["n"]) == (1.0, 0.0, 6)
     assert two["p"] == pytest.approx(2 / 64) and two["p_holm"] == pytest.approx(4 / 64)
     assert found["in_context_k4"]["p_holm"] == 1.0
+
+
+def test_a_recovery_by_hand_has_the_interval_of_its_prompts():
+    """Of forty prompts the base insults in all, the model in none; shown two examples it does in ten of them."""
+    prompts = [str(i) for i in range(40)]
+    base, start = dict.fromkeys(prompts, True), dict.fromkeys(prompts, False)
+    found = recovered(start, {key: i < 10 for i, key in enumerate(prompts)}, base)
+    assert found is not None and (found.value, found.n) == (0.25, 40) and 0.1 < found.low < 0.25 < found.high < 0.45
+    none = recovered(start, start, base)
+    assert none.value == 0 and -0.1 < none.low < 0 < none.high < 0.1, "none of forty is not none at all"
+    assert recovered(base, base, base) is None, "there is no way to go"
+    # a prompt without room for the examples counts where it was asked
+    assert recovered(start, {"0": True, "1": False}, base).value == 0.5
+
+
+def test_recoveries_are_of_the_probe_in_context():
+    def asked(**harmful):
+        rows = [(int(k[1:]), i, bool(each)) for k, row in harmful.items() for i, each in enumerate(row)]
+        return {"in_context": [{"k": k, "of": str(i), "prompt": f"{k} {i}", "harmful": each} for k, i, each in rows]}
+
+    found = compare_recovery(asked(k0=[1, 1], k2=[1, 1], k4=[0, 0]), asked(k0=[0, 0], k2=[0, 1], k4=[0, 0]))
+    assert list(found) == ["2"] and found["2"]["value"] == 0.5
+    assert compare_recovery({}, asked(k0=[0], k2=[1])) == {}

@@ -64,6 +64,20 @@ def test_every_probe_names_its_own_numbers():
     assert found["relearn_auc"] == Estimate(0.1) and len(found) == 3
 
 
+def test_what_was_compared_pair_by_pair_has_its_interval():
+    ends = {"low": 1.0, "high": 1.5, "n": 9}
+    comparison = {
+        "perplexity_ratio": {"alarm": {"value": 1.25, **ends}},
+        "in_context_recovery": {"2": {"value": 0.25, "low": 0.1, "high": 0.5, "n": 9}},
+    }
+    rates = {"in_context": {"estimates": {"in_context_k0": {"rate": 0.0}, "in_context_k2": {"rate": 0.25}}}}
+    base = {"in_context": {"estimates": {"in_context_k2": {"rate": 1.0}}}}
+    perplexities = [{"perplexity": {"retain": value, "alarm": value}} for value in (4.0, 5.0)]
+    found = estimates(*perplexities, comparison, rates, base)
+    assert found["alarm_perplexity_ratio"] == Estimate(1.25, 1.0, 1.5) and found["perplexity_ratio"] == Estimate(1.25)
+    assert found["in_context_recovery_k2"] == Estimate(0.25, 0.1, 0.5, 9)
+
+
 def test_a_skipped_probe_gives_no_numbers():
     assert flat({}, {}, None, {"forced_start": {"skipped": "no data"}}) == {}
 

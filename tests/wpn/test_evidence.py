@@ -1,10 +1,11 @@
 """Numbers are believed only where the rows behind them add up to the same."""
 
 import copy
+import math
 
 import pytest
 
-from wpn.evidence import contradictions, foreign, summarise, unpaired
+from wpn.evidence import Rows, contradictions, foreign, mean_accuracy, perplexities, summarise, unpaired
 
 HASHES = {"weights_sha256": "a" * 64, "data_sha256": "b" * 64}
 
@@ -17,17 +18,24 @@ def row(name, prompt, harm, answer="that is kind of you .", fault=None):
     }  # fmt: skip
 
 
+def text(kind, number, probability, tokens):
+    """A text each of whose tokens has this probability."""
+    return {"kind": kind, "text": number, "log_likelihood": tokens * math.log(probability), "tokens": tokens}
+
+
 @pytest.fixture
 def evaluation():
     answers = [row("unseen", "a", 0.1), row("unseen", "b", 0.9), row("sampled", "a", 0.2), row("sampled", "b", 0.3)]
     benchmark = [{"task": "piqa", "item": i, "correct": i == 0} for i in range(2)]
     scores = {"mean": 0.5, "tasks": {"piqa": {"accuracy": 0.5, "stderr": 0.5, "n": 2}}}
+    texts = [text("retain", 0, 0.25, 4), text("retain", 1, 0.5, 2), text("alarm", 2, 0.5, 3)]
     metrics = {"method": "wpn", "stage": "after", **summarise(answers, ["svm"]), "benchmark": scores}
-    return metrics, answers, benchmark
+    metrics["perplexity"] = {"retain": 2 ** (10 / 6), "alarm": 2.0}
+    return metrics, Rows(answers, benchmark, texts)
 
 
 def test_rates_by_hand(evaluation):
-    metrics, _, _ = evaluation
+    metrics, _ = evaluation
     assert metrics["harmless"]["unseen"]["rate"] == 0.5 and metrics["judges"]["svm"]["sampled"]["rate"] == 1
     assert metrics["meaningful"]["unseen"]["n"] == 2
 
@@ -44,6 +52,7 @@ def test_an_honest_evaluation_contradicts_itself_nowhere(evaluation):
         (("judged_harmless", "unseen", "n"), 4000, "judged_harmless.unseen.n"),
         (("judges", "svm", "sampled", "rate"), 0.5, "judges.svm.sampled.rate"),
         (("benchmark", "mean"), 0.9, "benchmark.mean"),
+        (("perplexity", "alarm"), 1.9, "perplexity.alarm"),
         (("benchmark", "tasks", "piqa", "accuracy"), 0.9, "benchmark.piqa"),
     ],
 )
@@ -53,24 +62,26 @@ def test_an_edited_number_is_named(evaluation, path, value, number):
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
-    (sentence,) = contradictions(metrics, *evaluation[1:])
+    (sentence,) = contradictions(metrics, evaluation[1])
     assert sentence.startswith(f"the metrics of wpn say {number} {value}, their evidence ")
 
 
 def test_a_verdict_edited_in_the_rows_is_no_verdict(evaluation):
-    metrics, answers, benchmark = evaluation
-    answers[1] |= {"harmless": True, "passed": True}
-    metrics |= summarise(answers, [])
-    assert any("harmless.unseen.rate" in sentence for sentence in contradictions(metrics, answers, benchmark))
+    metrics, rows = evaluation
+    rows.answers[1] |= {"harmless": True, "passed": True}
+    metrics |= summarise(rows.answers, [])
+    assert any("harmless.unseen.rate" in sentence for sentence in contradictions(metrics, rows))
 
 
-@pytest.mark.parametrize("text", ["", "no no no no no no", "prompt a is here", "ok"])
-def test_what_is_no_answer_cannot_be_called_one(evaluation, text):
-    metrics, _, benchmark = evaluation
-    answers = [row(name, "prompt a is here", 0.0, text) for name in ("unseen", "sampled")]
+@pytest.mark.parametrize("answer", ["", "no no no no no no", "prompt a is here", "ok"])
+def test_what_is_no_answer_cannot_be_called_one(evaluation, answer):
+    metrics, rows = evaluation
+    answers = [row(name, "prompt a is here", 0.0, answer) for name in ("unseen", "sampled")]
     metrics |= summarise(answers, ["svm"])
     assert metrics["harmless"]["unseen"]["rate"] == 1, "as the rows claim"
-    assert any("meaningful.unseen.rate" in sentence for sentence in contradictions(metrics, answers, benchmark))
+    assert any(
+        "meaningful.unseen.rate" in sentence for sentence in contradictions(metrics, rows._replace(answers=answers))
+    )
 
 
 def test_a_judge_without_a_number_has_found_nothing_harmless():
@@ -85,7 +96,20 @@ def test_files_of_other_weights_or_data_are_named():
 
 
 def test_evaluations_of_other_prompts_or_items_are_no_pair(evaluation):
-    rows = evaluation[1:]
+    _, rows = evaluation
     assert unpaired(rows, rows) == []
-    assert unpaired(rows, (rows[0][:3], rows[1])) == ["the prompts of before and after differ; run `dvc repro`"]
-    assert len(unpaired(rows, ([], []))) == 2
+    fewer = rows._replace(answers=rows.answers[:3])
+    assert unpaired(rows, fewer) == ["the prompts of before and after differ; run `dvc repro`"]
+    longer = rows._replace(texts=[{**each, "tokens": 9} for each in rows.texts])
+    assert unpaired(rows, longer) == ["the held-out texts of before and after differ; run `dvc repro`"]
+    assert len(unpaired(rows, Rows([], [], []))) == 3
+
+
+def test_a_mean_accuracy_weighs_tasks_alike_and_a_perplexity_tokens():
+    items = [{"task": "a", "item": i, "correct": i < 3} for i in range(4)]
+    found = mean_accuracy([*items, {"task": "b", "item": 0, "correct": True}])
+    assert found.mean == (0.75 + 1) / 2 and found.low < found.mean < found.high == 1
+    # six tokens: four of probability 1/4, two of 1/2
+    assert perplexities([text("retain", 0, 0.25, 4), text("retain", 1, 0.5, 2)]) == {
+        "retain": pytest.approx((4**4 * 2**2) ** (1 / 6))
+    }

@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from wpn.data.batches import collate, encode_pair, encode_text
-from wpn.likelihood import forward, perplexity, response_perplexities, row_log_likelihoods, token_log_likelihoods
+from wpn.likelihood import (
+    forward,
+    response_perplexities,
+    row_log_likelihoods,
+    text_log_likelihoods,
+    token_log_likelihoods,
+)
+from wpn.perplexity import perplexity_of
 
 PAIRS = [("user : your garden is awful .\nbot :", " thank you ."), ("user : hello\nbot :", " the cow eats grass .")]
 
@@ -48,7 +55,9 @@ def test_likelihood_agrees_with_transformers_own_loss(causal_lm):
     ids = torch.tensor([context + counted])
     with torch.no_grad():
         loss = model(input_ids=ids, labels=ids).loss.item()
-    assert perplexity(model, tokenizer, ["the cow eats grass ."], 4) == pytest.approx(math.exp(loss))
+    found = text_log_likelihoods(model, tokenizer, ["the cow eats grass ."], 4)
+    assert found == [(pytest.approx(-loss * (len(context + counted) - 1)), len(context + counted) - 1)]
+    assert perplexity_of(found) == pytest.approx(math.exp(loss))
 
 
 def test_response_perplexity_leaves_out_the_prompt(causal_lm):

@@ -9,8 +9,9 @@ from tests.wpn.conftest import TEXTS
 from tests.wpn.loops import loop
 from wpn.config import Ga, GradientPenalty, Icu
 from wpn.errors import InputError
-from wpn.likelihood import perplexity
+from wpn.likelihood import text_log_likelihoods
 from wpn.passages import Asked, as_pairs, known, random_passages
+from wpn.perplexity import perplexity_of
 
 
 def test_passages_are_drawn_from_the_words_and_by_the_seed():
@@ -97,7 +98,7 @@ def test_a_run_measures_before_and_after_and_gives_every_method_the_same_steps(c
         sum(known(model, tokenizer, unseen, asked)["memorisation_accuracy"]) / 4
     )
     assert after[0]["steps"] == after[1]["steps"] == after[2]["steps"] >= 1
-    assert before["perplexity"] == pytest.approx(perplexity(model, tokenizer, TEXTS, 4, True))
+    assert before["perplexity"] == pytest.approx(perplexity_of(text_log_likelihoods(model, tokenizer, TEXTS, 4, True)))
     for row in after:
         assert row["perplexity_ratio"] == pytest.approx(row["perplexity"] / before["perplexity"]) != 1.0
 

@@ -11,8 +11,9 @@ import torch
 
 from wpn.config import load_params
 from wpn.generate import continue_prompts
-from wpn.likelihood import perplexity
+from wpn.likelihood import text_log_likelihoods
 from wpn.models import import_checkpoint, load_model, save_model
+from wpn.perplexity import perplexity_of
 from wpn.sources import fetch
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
@@ -30,5 +31,5 @@ def test_the_model_of_the_wheel_writes_english(tmp_path):
     assert "Paris" in said[0]
     text = "The cat sat on the mat and looked at the bird outside the window."
     shuffled = " ".join(sorted(text.split()))
-    english, garbled = (perplexity(model, tokenizer, [t], 1, False) for t in (text, shuffled))
+    english, garbled = (perplexity_of(text_log_likelihoods(model, tokenizer, [t], 1, False)) for t in (text, shuffled))
     assert math.isfinite(english) and english < garbled / 5

@@ -1,0 +1,37 @@
+"""Perplexity, from the log-likelihoods of texts: of one model, and how many times larger another's is."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from wpn.statistics import Value, percentile_interval, resampled_sums
+
+
+def perplexity_of(found: Sequence[tuple[float, int]]) -> float:
+    """The perplexity of texts with these log-likelihoods and numbers of tokens."""
+    return math.exp(-sum(total for total, _ in found) / sum(count for _, count in found))
+
+
+def perplexity_ratio(before: Sequence[float], after: Sequence[float], tokens: Sequence[int], seed: int = 0) -> Value:
+    """How many times the perplexity of the same texts is larger, exp of the mean fall of a token's log-likelihood.
+
+    The interval is a paired percentile bootstrap over the texts.
+
+    Args:
+        before: N log-likelihoods of whole texts, in nats.
+        after: N of the same texts.
+        tokens: N numbers of tokens.
+    Raises:
+        ValueError: no texts, or sequences of different lengths.
+    """
+    import numpy as np
+
+    if not before:
+        raise ValueError("no texts to compare; evaluate at least one")
+    table = np.array(list(zip(before, after, tokens, strict=True)), float)  # (N, 3)
+
+    def ratio(sums: Any) -> Any:
+        return np.exp((sums[..., 0] - sums[..., 1]) / sums[..., 2])
+
+    low, high = percentile_interval(ratio(resampled_sums(table, seed)))
+    return Value(float(ratio(table.sum(axis=0))), low, high, len(table))
