@@ -4,15 +4,16 @@ python -m benchmarks.smollm2 --seeds 201 202 203 --text wikitext=path:FOLDER --b
 python -m benchmarks.smollm2 --whole --seeds ...    # all test prompts, every item: for a GPU
 
 The model, the prompts and the judges come from wheels; WikiText-2 and the nine benchmarks' items from folders.
-Writes results/smollm2-135m.json (or smollm2-135m-whole.json), seed by seed. Started again, it runs the seeds that are
-not in the file yet, if nothing that a result depends on has changed since.
+Writes results/smollm2-135m.json (or smollm2-135m-whole.json), seed by seed: the rows of `wpn results --json`, and as
+`assessments` every number of every probe with its interval, and the seconds of all. Started again, it runs the seeds
+that are not in the file yet, if nothing that a result depends on has changed since.
 """
 
 import argparse
 from pathlib import Path
 
 from benchmarks.measure import measure
-from benchmarks.organisms import change_params
+from benchmarks.organisms import assessments, change_params
 from benchmarks.provenance import ROOT, begun, checkout
 from pipelines import report
 from wpn.files import write_json
@@ -38,7 +39,9 @@ def main() -> None:
                 enlarge(folder / "params.yaml")
             options = ["--text", _absolute(chosen.text), "--benchmarks", _absolute(chosen.benchmarks)]
             found["runs"].append({"seed": seed, **measure(folder, "pipelines.cli", "run", "--model", MODEL, *options)})
-            found["rows"] += report.rows(folder, [(MODEL, "wpn"), (MODEL, "sft")])
+            rows = report.rows(folder, [(MODEL, "wpn"), (MODEL, "sft")])
+            found["rows"] += rows
+            found.setdefault("assessments", []).extend(assessments(folder, rows))
             found["seeds"].append(seed)
             write_json(results, found)
 
