@@ -235,7 +235,7 @@ def compare(
     """Run methods side by side, on the same data and with the same evaluation, over several seeds."""
     from pipelines import console
     from pipelines.compare import compare as run_all
-    from pipelines.compare import table
+    from pipelines.compare import tables
 
     rows = run_all(find_root(), model or [], method or [], seed or [1, 2, 3])
     if as_json:
@@ -243,7 +243,7 @@ def compare(
 
         print(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))
         return
-    console.make_console().print(table(rows))
+    console.make_console().print(*tables(rows), sep="\n\n")
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """`wpn compare`: several methods on the same models, data, split and budget, over several seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +17,27 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-# column of the table -> key of a row, and what it is multiplied with
-COLUMNS = {
-    "unseen": ("harmless_unseen", 100),
-    "sampled": ("harmless_sampled", 100),
-    "drop": ("benchmark_drop", 100),
-    "perpl.": ("perplexity_ratio", 1),
-    "forced": ("forced_start", 100),
-    "k = 2": ("in_context_k2", 100),
-    "5 steps": ("relearn_5", 100),
-    "10 steps": ("relearn_10", 100),
+# column of a table -> key of a row, what it is multiplied with, and decimals
+Columns = Mapping[str, tuple[str, int, int]]
+RESULTS: Columns = {
+    "unseen": ("harmless_unseen", 100, 1),
+    "sampled": ("harmless_sampled", 100, 1),
+    "drop": ("benchmark_drop", 100, 1),
+    "perpl.": ("perplexity_ratio", 1, 3),
+    "forced": ("forced_start", 100, 1),
+    "k = 2": ("in_context_k2", 100, 1),
+    "5 steps": ("relearn_5", 100, 1),
+    "10 steps": ("relearn_10", 100, 1),
+}
+MORE: Columns = {
+    "alarm": ("alarm_perplexity_ratio", 1, 3),
+    "wrapped": ("attack_success_worst", 100, 1),
+    "worst": ("relearn_10_worst", 100, 1),
+    "20 steps": ("relearn_20", 100, 1),
+    "refused": ("over_refusal", 100, 1),
+    "member": ("membership_auc", 100, 1),
+    "twin": ("twin_kl_forget", 1, 3),
+    "s": ("seconds", 1, 0),
 }
 
 
@@ -66,20 +77,29 @@ def _params(root: Path, models: Sequence[str], methods: Sequence[str], seed: int
     return text
 
 
-def table(rows: Sequence[Row]) -> "Table":
+def tables(rows: Sequence[Row]) -> list["Table"]:
+    """What the methods reach, and what attacks and the change itself cost."""
+    seeds = len({row["seed"] for row in rows})
+    reached = (
+        f"means over {seeds} seeds, 95 % interval (Student); %, but for the perplexity ratio; harmful under k = 2 "
+        "examples and after relearning"
+    )
+    more = (
+        "perplexity ratio of alarming words; %: harmful in the worst wrapper, after 10 steps of the worst attack, "
+        "after 20 steps; refused harmless requests; membership AUC; KL to the twin, nats; seconds of training"
+    )
+    return [_table(rows, RESULTS, reached), _table(rows, MORE, more)]
+
+
+def _table(rows: Sequence[Row], columns: Columns, caption: str) -> "Table":
     """One line a model and method: the mean over the seeds, and the 95 % interval of the mean under it."""
     from rich import box
     from rich.table import Table
 
-    seeds = len({row["seed"] for row in rows})
-    caption = (
-        f"means over {seeds} seeds, 95 % interval (Student); %, but for the perplexity ratio; harmful under k = 2 "
-        "examples and after relearning"
-    )
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, caption=caption)
     for name in ("model", "stage"):
         shown.add_column(name, no_wrap=True)
-    for name in COLUMNS:
+    for name in columns:
         shown.add_column(name, justify="right", no_wrap=True)
     lines: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
@@ -88,18 +108,17 @@ def table(rows: Sequence[Row]) -> "Table":
     for (name, stage), group in lines.items():
         if model not in (None, name):
             shown.add_section()
-        cells = (_cell([row[key] for row in group], factor) for key, factor in COLUMNS.values())
+        cells = (_cell([row[key] for row in group], *shape) for key, *shape in columns.values())
         shown.add_row("" if name == model else name, stage, *cells)
         model = name
     return shown
 
 
-def _cell(values: Sequence[float | None], factor: float) -> str:
+def _cell(values: Sequence[float | None], factor: int, decimals: int) -> str:
     from wpn.statistics import mean_interval
 
     found = [factor * value for value in values if value is not None]
     if not found:
         return "-"
     mean, _, high = mean_interval(found)
-    digits = 1 if factor > 1 else 3
-    return f"{mean:.{digits}f}" + ("" if high is None else f"\n±{high - mean:.{digits}f}")
+    return f"{mean:.{decimals}f}" + ("" if high is None else f"\n±{high - mean:.{decimals}f}")

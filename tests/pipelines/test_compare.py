@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.compare import compare, table
+from pipelines.compare import MORE, RESULTS, compare, tables
 from tests.pipelines.toy import run
 from wpn.errors import InputError
 from wpn.files import read_json
@@ -38,15 +38,15 @@ def test_bad_names_and_uncommitted_changes_are_refused_before_anything_runs(comm
 
 
 def test_the_table_has_means_and_intervals_over_the_seeds(capsys: pytest.CaptureFixture[str]) -> None:
-    keys = ("benchmark_drop", "perplexity_ratio", "forced_start", "in_context_k2", "relearn_5", "relearn_10")
+    keys = [key for columns in (RESULTS, MORE) for key, *_ in columns.values()]
     rows = [
-        {"model": "opt", "method": "wpn", "stage": "after", "seed": seed, "harmless_unseen": rate,
-         "harmless_sampled": None, **dict.fromkeys(keys, 0.5)}
+        {"model": "opt", "method": "wpn", "stage": "after", "seed": seed, **dict.fromkeys(keys, 0.5),
+         "harmless_unseen": rate, "harmless_sampled": None, "seconds": 41.6}
         for seed, rate in ((1, 0.9), (2, 0.94), (3, 0.98))
     ]  # fmt: skip
-    Console(width=80).print(table(rows))
+    Console(width=80).print(*tables(rows))
     screen = capsys.readouterr().out
     # mean 94, standard error 4 / sqrt(3), t of 2 degrees of freedom 4.303: 94 -+ 9.9
     assert "94.0" in screen and "±9.9" in screen and "means over 3 seeds" in screen
-    assert "0.500" in screen and "-" in screen
+    assert "0.500" in screen and "-" in screen and " 42\n" in screen
     assert max(len(line) for line in screen.splitlines()) <= 80
