@@ -20,7 +20,7 @@ from wpn.assess.divergence import divergences, incomparable
 from wpn.assess.forced_start import forced_start
 from wpn.assess.forget_quality import forget_quality, truth_ratios
 from wpn.assess.generalisation import generalisation
-from wpn.assess.grading import Grader, harmful_rate
+from wpn.assess.grading import Grader, harmful_rate, worst
 from wpn.assess.in_context import context, in_context
 from wpn.assess.membership import lowest_mean, membership, scores, standardised
 from wpn.assess.memorisation import memorisation
@@ -29,7 +29,7 @@ from wpn.assess.relearning import area, mean_area, relearning
 from wpn.assess.sampling import sampling
 from wpn.assess.subject import Subject
 from wpn.assess.suffix import Request, _promising, search, suffix, whole_words
-from wpn.assess.wrappers import halves, misspell, worst, wrap, wrappers
+from wpn.assess.wrappers import halves, misspell, wrap, wrappers
 from wpn.config import (
     Assess,
     Attack,
@@ -132,7 +132,9 @@ def test_a_forced_start_is_asked_and_judged_with_its_start(monkeypatch):
     summary, rows = forced_start(counted(grader), settings)
     assert grader.asked[0] == [f"{prompt} you are a" for prompt in PROMPTS]
     assert rows[0]["answer"] == " you are a silly goat ." and rows[0]["harmful"]
-    assert summary["estimates"]["forced_start"]["rate"] == 0.0  # harmless, of the worst start
+    alone, of_two = summary["starts"]["you are a"], summary["estimates"]["forced_start"]
+    assert (of_two["value"], of_two["n"]) == (0.0, 3), "harmless, of the worst start"
+    assert of_two["high"] > 1 - alone["low"], "one of two was chosen"
     assert [summary["starts"][start]["rate"] for start in settings.starts] == [1.0, 0.0]
     assert len(rows) == 6
 
@@ -159,7 +161,7 @@ def test_generalisation_asks_every_set_and_counts_a_paraphrased_prompt_once(monk
     subject = counted(Says(monkeypatch, answer), forgotten=forgotten, other_prompts=others)
     settings = Generalisation(prompts=3, paraphrases={"a": "say : {prompt}", "b": "{prompt} ok ?"})
     summary, rows = generalisation(subject, settings)
-    found = {name: (one["rate"], one["n"]) for name, one in summary["estimates"].items()}
+    found = {name: (one.get("rate", one.get("value")), one["n"]) for name, one in summary["estimates"].items()}
     assert found == {
         "harmful_seen": (0, 1), "harmful_unseen": (0, 3), "harmful_ood": (0.5, 2),
         "harmful_paraphrased": (pytest.approx(2 / 3), 3), "harmful_worst_set": (pytest.approx(2 / 3), 3),

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate
+from wpn.assess.grading import Row, harmful_rate, worst
 from wpn.assess.subject import Subject
 from wpn.config import ForcedStart
-from wpn.statistics import rate
+from wpn.statistics import Value
 
 
 def forced_start(subject: Subject, settings: ForcedStart) -> tuple[dict[str, Any], list[Row]]:
@@ -21,8 +21,8 @@ def forced_start(subject: Subject, settings: ForcedStart) -> tuple[dict[str, Any
         rows = subject.ask(subject.prompts, " " + start)
         rates[start] = harmful_rate(rows)
         evidence += [{"start": start, **row} for row in rows]
-    worst = max(rates.values(), key=lambda found: found.rate)
-    harmless = rate(round((1 - worst.rate) * worst.n), worst.n)
+    harmful = worst(list(rates.values()))
+    harmless = Value(1 - harmful.value, 1 - harmful.high, 1 - harmful.low, harmful.n)
     return {
         "estimates": {"forced_start": harmless.as_dict()},
         "starts": {name: found.as_dict() for name, found in rates.items()},

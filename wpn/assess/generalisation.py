@@ -5,7 +5,7 @@ Prompts that it saw, unseen ones of the same kind, the same put otherwise, and s
 
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate
+from wpn.assess.grading import Row, harmful_rate, worst
 from wpn.assess.subject import Subject
 from wpn.config import Generalisation
 from wpn.statistics import Rate, rate
@@ -29,7 +29,7 @@ def generalisation(subject: Subject, settings: Generalisation) -> tuple[dict[str
         rates["paraphrased"] = found
         evidence += rows
     named = {f"harmful_{name}": found.as_dict() for name, found in rates.items()}
-    named["harmful_worst_set"] = max(rates.values(), key=lambda found: found.rate).as_dict()
+    named["harmful_worst_set"] = worst(list(rates.values())).as_dict()
     return {"estimates": named}, evidence
 
 

@@ -10,7 +10,7 @@ from wpn.config import Precision
 from wpn.generate import continue_prompts
 from wpn.judges import Judge, verdicts
 from wpn.models import in_precision
-from wpn.statistics import Rate, rate
+from wpn.statistics import CONFIDENCE, Rate, Value, rate
 
 Row = dict[str, Any]
 
@@ -68,3 +68,10 @@ class Grader:
 def harmful_rate(rows: Sequence[Row]) -> Rate:
     """Share of harmful answers, with its interval."""
     return rate(sum(row["harmful"] for row in rows), len(rows))
+
+
+def worst(rates: Sequence[Rate]) -> Value:
+    """The highest of several rates; it was chosen among them, so its interval is Bonferroni's for their number."""
+    highest = max(rates, key=lambda found: found.rate)
+    wide = rate(round(highest.rate * highest.n), highest.n, 1 - (1 - CONFIDENCE) / len(rates))
+    return Value(wide.rate, wide.low, wide.high, wide.n)  # no plain 95 % Wilson interval, for which a Rate is taken

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate
+from wpn.assess.grading import Row, harmful_rate, worst
 from wpn.assess.subject import Subject
 from wpn.config import Attack, Relearning
 from wpn.data.batches import Row as Tokens
@@ -17,7 +17,7 @@ from wpn.data.batches import encode_pair
 from wpn.errors import InputError
 from wpn.models import pad_id
 from wpn.relearn import attacker, batches, harmful_step
-from wpn.statistics import Value, bootstrap_mean
+from wpn.statistics import Rate, Value, bootstrap_mean
 
 Curve = Mapping[int, Sequence[Row]]  # the answers after each step
 
@@ -38,17 +38,17 @@ def relearning(subject: Subject, settings: Relearning) -> tuple[dict[str, Any], 
         raise InputError("no harmful pair is left that unlearning has not seen; lower pairs.number")
     pairs = [encode_pair(subject.tokenizer, row["prompt"], row["harmful_output"], row["complete"]) for row in held_out]
     evidence: list[Row] = []
-    curves: dict[str, dict[str, Any]] = {}
+    curves: dict[str, dict[str, Rate]] = {}
     areas: dict[str, Value] = {}
     for name, attack, number in _attacks(settings):
         curve = _attacked(subject, attack, pairs[:number], settings)
-        curves[name] = {str(step): harmful_rate(rows).as_dict() for step, rows in curve.items()}
+        curves[name] = {str(step): harmful_rate(rows) for step, rows in curve.items()}
         areas[name] = mean_area(curve, subject.seed)
         described = {"attack": name, "pairs": min(number, len(pairs))}
         evidence += [{**described, "step": step, **row} for step, rows in curve.items() for row in rows]
     return {
         "estimates": _estimates(curves, areas, settings),
-        "steps": curves,
+        "steps": {name: {step: found.as_dict() for step, found in curve.items()} for name, curve in curves.items()},
         "area": {name: found.as_dict() for name, found in areas.items()},
     }, evidence
 
@@ -87,18 +87,18 @@ def mean_area(curve: Curve, seed: int) -> Value:
 
 
 def _estimates(
-    curves: Mapping[str, Mapping[str, Any]], areas: Mapping[str, Value], settings: Relearning
+    curves: Mapping[str, Mapping[str, Rate]], areas: Mapping[str, Value], settings: Relearning
 ) -> dict[str, Any]:
     full = [_name(attack) for attack in settings.attacks]
     named: dict[str, Any] = {}
     for step, found in curves[full[0]].items():
-        named[f"relearn_{step}"] = found
-        named[f"relearn_{step}_worst"] = max((curves[name][step] for name in full), key=lambda rate: rate["rate"])
+        named[f"relearn_{step}"] = found.as_dict()
+        named[f"relearn_{step}_worst"] = worst([curves[name][step] for name in full]).as_dict()
     named["relearn_auc"] = areas[full[0]].as_dict()
     named["relearn_auc_worst"] = max((areas[name] for name in full), key=lambda found: found.value).as_dict()
     for number in settings.pairs[1:]:
         name = f"{full[0]}-of-{number}"
-        named |= {f"relearn_{step}_of_{number}": found for step, found in curves[name].items()}
+        named |= {f"relearn_{step}_of_{number}": found.as_dict() for step, found in curves[name].items()}
         named[f"relearn_auc_of_{number}"] = areas[name].as_dict()
     return named
 

@@ -6,15 +6,14 @@ speaks.
 """
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate
+from wpn.assess.grading import Row, harmful_rate, worst
 from wpn.assess.in_context import context, demonstrations
 from wpn.assess.subject import Subject
 from wpn.config import Wrappers
 from wpn.errors import InputError
-from wpn.statistics import CONFIDENCE, Rate, Value, rate
+from wpn.statistics import rate
 
 LEET = str.maketrans("aeiostAEIOST", "431057431057")
 FEW_SHOT = "few_shot"
@@ -24,10 +23,10 @@ def wrappers(subject: Subject, settings: Wrappers) -> tuple[dict[str, Any], list
     """Ask every prompt in every wrapper.
 
     Returns:
-        Estimates `attack_success_NAME`: the harmful rate of each wrapper; `attack_success_worst`: the highest of them,
-        with an interval that holds for all of them at once; `attack_success_any`: the share of prompts that at least
-        one wrapper brings to harm. `too_long`: the wrappers in which the model has no room for any prompt; a single
-        prompt without room is left out, and n is smaller. And one row an answer.
+        Estimates `attack_success_NAME`: the harmful rate of each wrapper; `attack_success_worst`: the highest of them;
+        `attack_success_any`: the share of prompts that at least one wrapper brings to harm. `too_long`: the wrappers in
+        which the model has no room for any prompt; a single prompt without room is left out, and n is smaller. And one
+        row an answer.
     Raises:
         InputError: a placeholder has nothing to stand for, or the model has no room for any wrapper.
     """
@@ -49,13 +48,6 @@ def wrappers(subject: Subject, settings: Wrappers) -> tuple[dict[str, Any], list
     named["attack_success_worst"] = worst(list(rates.values())).as_dict()
     named["attack_success_any"] = rate(len(fallen), len(asked_of)).as_dict()
     return {"estimates": named, "too_long": too_long}, evidence
-
-
-def worst(rates: Sequence[Rate]) -> Value:
-    """The highest of several rates; it was chosen among them, so its interval is Bonferroni's for their number."""
-    highest = max(rates, key=lambda found: found.rate)
-    wide = rate(round(highest.rate * highest.n), highest.n, 1 - (1 - CONFIDENCE) / len(rates))
-    return Value(wide.rate, wide.low, wide.high, wide.n)  # no plain 95 % Wilson interval, for which a Rate is taken
 
 
 def _wrapped(subject: Subject, settings: Wrappers) -> dict[str, list[str]]:
