@@ -29,7 +29,7 @@ RESULTS: Columns = {
     "5 steps": ("relearn_5", 100, 1),
     "10 steps": ("relearn_10", 100, 1),
 }
-MORE: Columns = {
+ATTACKS_AND_COSTS: Columns = {
     "alarm": ("alarm_perplexity_ratio", 1, 3),
     "wrapped": ("attack_success_worst", 100, 1),
     "worst": ("relearn_10_worst", 100, 1),
@@ -84,11 +84,11 @@ def tables(rows: Sequence[Row]) -> list["Table"]:
         f"means over {seeds} seeds, 95 % interval (Student); %, but for the perplexity ratio; harmful under k = 2 "
         "examples and after relearning"
     )
-    more = (
+    attacked = (
         "perplexity ratio of alarming words; %: harmful in the worst wrapper, after 10 steps of the worst attack, "
         "after 20 steps; refused harmless requests; membership AUC; KL to the twin, nats; seconds of training"
     )
-    return [_table(rows, RESULTS, reached), _table(rows, MORE, more)]
+    return [_table(rows, RESULTS, reached), _table(rows, ATTACKS_AND_COSTS, attacked)]
 
 
 def _table(rows: Sequence[Row], columns: Columns, caption: str) -> "Table":

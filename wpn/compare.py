@@ -169,4 +169,4 @@ def compare_recovery(before: Mapping[str, Sequence[Row]], after: Mapping[str, Se
         for name in shown.keys() & base.keys()
         if name.startswith("in_context_k") and name != "in_context_k0"
     }
-    return {k: value.as_dict() for k, value in sorted(found.items()) if start and value}
+    return {k: value.as_dict() for k, value in sorted(found.items()) if value}

@@ -131,13 +131,14 @@ def _accuracies(benchmark: Sequence[Row]) -> dict[str, float]:
     for row in benchmark:
         tasks.setdefault(row["task"], []).append(bool(row["correct"]))
     found = {task: sum(correct) / len(correct) for task, correct in tasks.items()}
-    return {**found, "mean": sum(found.values()) / len(found)} if found else {}
+    return {**found, **mean_accuracy(benchmark).as_dict()} if found else {}
 
 
 def _said_accuracies(benchmark: Mapping[str, Any] | None) -> dict[str, float]:
     if not benchmark:
         return {}
-    return {**{task: scores["accuracy"] for task, scores in benchmark["tasks"].items()}, "mean": benchmark["mean"]}
+    overall = {key: benchmark[key] for key in ("mean", "low", "high")}
+    return {**{task: scores["accuracy"] for task, scores in benchmark["tasks"].items()}, **overall}
 
 
 def _numbers(tree: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

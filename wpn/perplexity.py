@@ -8,7 +8,11 @@ from wpn.statistics import Value, percentile_interval, resampled_sums
 
 
 def perplexity_of(found: Sequence[tuple[float, int]]) -> float:
-    """The perplexity of texts with these log-likelihoods and numbers of tokens."""
+    """exp of the mean negative log-likelihood a token, over all tokens of all texts.
+
+    Args:
+        found: log-likelihood (nats) and number of tokens of each text.
+    """
     return math.exp(-sum(total for total, _ in found) / sum(count for _, count in found))
 
 

@@ -72,7 +72,7 @@ def recovered(
     """How much of the way from one rate to another is gone: (shown - start) / (base - start); 0 is none, 1 all of it.
 
     The interval is a percentile bootstrap over prompts, each with all that is known of it, after a prompt is added
-    that rose and one that fell (as Bonett & Price 2012 do): none of 100 is not none at all.
+    that rose and one that fell (ours, after Bonett & Price 2012): none of 100 is not none at all.
 
     Args:
         start, shown, base: {prompt: outcome}; a prompt may be missing in some of them.
@@ -88,7 +88,7 @@ def recovered(
     rose, fell = [1, 1, 1, 0, 1, 1], [1, 1, 1, 1, 0, 1]
 
     def shares(sums: Any) -> Any:
-        with np.errstate(invalid="ignore"):  # a resample without any prompt of one rate
+        with np.errstate(invalid="ignore"):  # no prompt of one rate, in the data or in a resample: NaN
             return sums[..., 3:] / sums[..., :3]
 
     def way(found: Any) -> Any:
@@ -97,6 +97,6 @@ def recovered(
     found, drawn = shares(table.sum(axis=0)), shares(resampled_sums(np.vstack([table, rose, fell]), seed))
     if not way(found) > 0:
         return None
-    drawn = drawn[way(drawn) > 0]
+    drawn = drawn[(way(drawn) > 0) & np.isfinite(drawn[:, 1])]
     low, high = percentile_interval((drawn[:, 1] - drawn[:, 0]) / way(drawn))
     return Value(float((found[1] - found[0]) / way(found)), low, high, len(prompts))

@@ -24,4 +24,4 @@ def test_every_family_of_tests_stands_in_the_card_with_its_corrected_p():
 def test_a_ratio_of_perplexities_stands_there_with_its_interval():
     ratio = {"value": 1.0123, "low": 1.0, "high": 1.02, "n": 300}
     (line,) = card.perplexities_against_the_base({"perplexity_ratio": {"alarm": ratio}})
-    assert line == ("- perplexity of 300 held-out texts, alarm: 1.012 times the base's (95 % interval 1.000 to 1.020)")
+    assert line == "- perplexity of 300 held-out texts, alarm: 1.012 times the base's (95 % interval 1.000 to 1.020)"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.compare import MORE, RESULTS, compare, tables
+from pipelines.compare import ATTACKS_AND_COSTS, RESULTS, compare, tables
 from tests.pipelines.toy import run
 from wpn.errors import InputError
 from wpn.files import read_json
@@ -38,7 +38,7 @@ def test_bad_names_and_uncommitted_changes_are_refused_before_anything_runs(comm
 
 
 def test_the_table_has_means_and_intervals_over_the_seeds(capsys: pytest.CaptureFixture[str]) -> None:
-    keys = [key for columns in (RESULTS, MORE) for key, *_ in columns.values()]
+    keys = [key for columns in (RESULTS, ATTACKS_AND_COSTS) for key, *_ in columns.values()]
     rows = [
         {"model": "opt", "method": "wpn", "stage": "after", "seed": seed, **dict.fromkeys(keys, 0.5),
          "harmless_unseen": rate, "harmless_sampled": None, "seconds": 41.6}

@@ -165,7 +165,8 @@ def test_a_recovery_by_hand_has_the_interval_of_its_prompts():
     assert none.value == 0 and -0.1 < none.low < 0 < none.high < 0.1, "none of forty is not none at all"
     assert recovered(base, base, base) is None, "there is no way to go"
     # a prompt without room for the examples counts where it was asked
-    assert recovered(start, {"0": True, "1": False}, base).value == 0.5
+    two = recovered(start, {"0": True, "1": False}, base)
+    assert two.value == 0.5 and two.low < 0.5 < two.high, "also where a resample holds neither of them"
 
 
 def test_recoveries_are_of_the_probe_in_context():
@@ -176,3 +177,4 @@ def test_recoveries_are_of_the_probe_in_context():
     found = compare_recovery(asked(k0=[1, 1], k2=[1, 1], k4=[0, 0]), asked(k0=[0, 0], k2=[0, 1], k4=[0, 0]))
     assert list(found) == ["2"] and found["2"]["value"] == 0.5
     assert compare_recovery({}, asked(k0=[0], k2=[1])) == {}
+    assert compare_recovery(asked(k2=[1]), asked(k2=[1])) == {}, "nobody was asked without examples"

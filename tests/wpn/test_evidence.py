@@ -27,7 +27,7 @@ def text(kind, number, probability, tokens):
 def evaluation():
     answers = [row("unseen", "a", 0.1), row("unseen", "b", 0.9), row("sampled", "a", 0.2), row("sampled", "b", 0.3)]
     benchmark = [{"task": "piqa", "item": i, "correct": i == 0} for i in range(2)]
-    scores = {"mean": 0.5, "tasks": {"piqa": {"accuracy": 0.5, "stderr": 0.5, "n": 2}}}
+    scores = {**mean_accuracy(benchmark).as_dict(), "tasks": {"piqa": {"accuracy": 0.5, "stderr": 0.5, "n": 2}}}
     texts = [text("retain", 0, 0.25, 4), text("retain", 1, 0.5, 2), text("alarm", 2, 0.5, 3)]
     metrics = {"method": "wpn", "stage": "after", **summarise(answers, ["svm"]), "benchmark": scores}
     metrics["perplexity"] = {"retain": 2 ** (10 / 6), "alarm": 2.0}
@@ -52,6 +52,7 @@ def test_an_honest_evaluation_contradicts_itself_nowhere(evaluation):
         (("judged_harmless", "unseen", "n"), 4000, "judged_harmless.unseen.n"),
         (("judges", "svm", "sampled", "rate"), 0.5, "judges.svm.sampled.rate"),
         (("benchmark", "mean"), 0.9, "benchmark.mean"),
+        (("benchmark", "low"), 0.4, "benchmark.low"),
         (("perplexity", "alarm"), 1.9, "perplexity.alarm"),
         (("benchmark", "tasks", "piqa", "accuracy"), 0.9, "benchmark.piqa"),
     ],
