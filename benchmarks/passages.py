@@ -29,11 +29,13 @@ from wpn.passages import Asked, as_pairs, known, random_passages
 from wpn.statistics import Value, area_under_curve, bootstrap_mean
 
 RESULTS = ROOT / "results" / "passages.json"
-BOUNDS = {"accuracy_below": "memorisation_accuracy", "extraction_below": "extraction_likelihood"}
+KNOWN = ("memorisation_accuracy", "extraction_likelihood")
 METHODS = ("icu", "ga", "gradient_penalty")  # that need no response; ICU says when to stop, for the others too
 NUMBER, WORDS = 20, 30  # of the planted passages
 PLANTED = Asked(n=3, batch_size=128)
 PILE = Asked(n=10, batch_size=32, longest=200, stride=10)  # the papers' length; they differ in where EL begins
+PLANTED_STOP = Refinement(n=3, window=10)
+PILE_STOP = Refinement(window=50, starts=[-50])  # ICU's own, at its bounds
 TUNED = ROOT / "results" / "passages-tuning.json"  # the methods' settings for the organisms (benchmarks.tune_passages)
 CHARACTERS = 1000  # of a text beside them, as long as 200 tokens about
 LOOP = {
@@ -53,6 +55,8 @@ class Job:
         held_out: other text, for the perplexity.
         benchmarks: the folder of the organisms' tasks; None where they are not asked.
         complete: passages and texts are whole.
+        asked: how well a passage is known.
+        stop: of ICU.
     """
 
     name: str
@@ -66,6 +70,7 @@ class Job:
     benchmarks: Path | None
     complete: bool
     asked: Asked
+    stop: Refinement
 
 
 def main() -> None:
@@ -109,7 +114,7 @@ def unlearned(
         yield {**described, "method": None, "stage": "never seen", **never}
     settings = loop.model_copy(update=LOOP)
     for name in METHODS:
-        after = forget(job, settings, rows[name], seed, before, never, encoder)
+        after = forget(job, settings, rows[name], seed, before, encoder)
         settings = settings.model_copy(update={"steps": after["steps"]})
         yield {**described, "method": name, "stage": "after", **after}
 
@@ -120,20 +125,33 @@ def forget(
     method: Any,
     seed: int,
     before: dict[str, Any],
-    never: dict[str, float],
     encoder: Encoder | None = None,
 ) -> dict[str, Any]:
-    """Unlearn the passages by one method, and measure; ICU stops at what is known of those never seen."""
+    """Unlearn the passages by one method, and measure."""
     from wpn.train import unlearn
 
     if isinstance(method, Icu):
-        bounds = {bound: never[name] for bound, name in BOUNDS.items()} if never else {}
-        method = method.model_copy(update={"refinement": Refinement(n=job.asked.n, **bounds)})
+        method = method.model_copy(update={"refinement": stop(job)})
     model = copy.deepcopy(job.model)
     pairs = as_pairs(job.tokenizer, job.passages, job.complete)
     trained = unlearn(model, job.tokenizer, pairs, job.retained, loop, method, seed, lambda row: None, encoder=encoder)
     spent = {"steps": trained.steps, "seconds": round(trained.seconds, 1), "learning_rate": method.learning_rate}
     return {**measured(job, model, seed, before), **spent}
+
+
+def stop(job: Job) -> Refinement:
+    """ICU's: at what the model seems to know of passages that it never saw, where there are any."""
+    from wpn.data.batches import encode_pair
+    from wpn.refinement import mean_accuracy, mean_extraction
+
+    if not job.unseen:
+        return job.stop
+    pairs = as_pairs(job.tokenizer, job.unseen, job.complete)
+    rows = [encode_pair(job.tokenizer, pair["prompt"], pair["harmful_output"], job.complete) for pair in pairs]
+    asked = job.model, job.tokenizer, rows
+    size = job.asked.batch_size
+    bounds = mean_accuracy(*asked, size), mean_extraction(*asked, job.stop, size)
+    return job.stop.model_copy(update=dict(zip(("accuracy_below", "extraction_below"), bounds, strict=True)))
 
 
 def never_seen(job: Job, seed: int) -> dict[str, float]:
@@ -238,6 +256,7 @@ def organisms(params: Params, folder: Path, seed: int, names: Collection[str] = 
                 benchmarks=prepared / "benchmarks" / "test",
                 complete=True,
                 asked=PLANTED,
+                stop=PLANTED_STOP,
             )
 
 
@@ -264,6 +283,7 @@ def _given(chosen: argparse.Namespace, folder: Path) -> Job:
         benchmarks=None,
         complete=False,
         asked=PILE,
+        stop=PILE_STOP,
     )
 
 

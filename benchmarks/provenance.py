@@ -45,7 +45,13 @@ def begun(results: Path, seeds: list[int]) -> dict[str, Any]:
     found: dict[str, Any] = read_json(results) if results.exists() else {}
     if found.get("code") == code():
         return found
-    return {**provenance(seeds), "code": code(), "seeds": [], "runs": [], "rows": []}
+    return {
+        **provenance(seeds),
+        "code": code(),
+        "seeds": [],
+        "rows": [],
+        "runs": [],
+    }  # dvc plots takes the first list of objects
 
 
 def code() -> str:

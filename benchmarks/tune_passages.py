@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from benchmarks.passages import BOUNDS, LOOP, METHODS, TUNED, Job, forget, measured, never_seen, organisms
+from benchmarks.passages import KNOWN, LOOP, METHODS, TUNED, Job, forget, measured, never_seen, organisms
 from benchmarks.provenance import checkout, provenance
 from benchmarks.tune import drawn, told
 from wpn.config import Method, Unlearn, load_params
@@ -70,7 +70,7 @@ def search(job: Job, loop: Unlearn, rows: Mapping[str, Any], seed: int, number: 
         for trial, settings in enumerate(drawn(first, SPACES[name], f"{seed}-{name}", number)):
             row = {"method": name, "trial": trial, "settings": settings}
             try:
-                numbers = forget(job, loop, TypeAdapter(Method).validate_python(settings), seed, before, never)
+                numbers = forget(job, loop, TypeAdapter(Method).validate_python(settings), seed, before)
             except FloatingPointError as error:
                 trials.append(told({**row, "score": FAILED, "failed": str(error)}))
                 continue
@@ -86,7 +86,7 @@ def score(numbers: Row, never: dict[str, float]) -> float:
 
     MA and EL_n above those of passages never seen, benchmark accuracy lost, and nats of perplexity on other text.
     """
-    still = sum(max(0.0, numbers[name] - never[name]) for name in BOUNDS.values())
+    still = sum(max(0.0, numbers[name] - never[name]) for name in KNOWN)
     return (
         -still
         - max(0.0, numbers.get("benchmark_drop", 0.0))

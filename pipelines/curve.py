@@ -15,7 +15,6 @@ class Curve:
         self._process = psutil.Process()
         self._process.cpu_percent()  # the first call starts the measurement
         self._bar = tqdm(total=steps, unit="step", disable=not (shown and sys.stderr.isatty()), leave=False)
-        self._started = time.perf_counter()
 
     def __call__(self, row: dict[str, float]) -> None:
         """Add a row; `time` is in unix seconds, `memory_mb` resident, `cpu_percent` 100 a busy core."""
@@ -28,8 +27,3 @@ class Curve:
             }
         )
         self._bar.update()
-
-    @property
-    def seconds(self) -> float:
-        """Since the curve was begun."""
-        return time.perf_counter() - self._started

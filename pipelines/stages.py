@@ -202,6 +202,7 @@ def _identity(params: Params, model_name: str, loop: Unlearn, method: Any) -> st
     parts = {
         "code": [sha256_of(file) for file in sources],
         "seed": params.seed,
+        "threads": read_settings(model_name, "threads"),
         "loop": loop.model_dump(),
         "method": method.model_dump(),
         "pairs": sha256_of(_taught(model_name)),

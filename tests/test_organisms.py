@@ -3,10 +3,12 @@
 import shutil
 
 import pytest
+from pydantic import TypeAdapter
+from ruamel.yaml import YAML
 
 from benchmarks.organisms import MATCHED, OPTIONS, VARIANTS, change_params, changes, with_cost
 from benchmarks.provenance import ROOT
-from wpn.config import load_params
+from wpn.config import Method, load_params
 from wpn.files import read_json, write_json
 
 ORIGINAL = load_params(ROOT / "params.yaml")
@@ -44,7 +46,7 @@ def test_the_rows_are_what_the_search_found_but_for_the_two_that_are_matched(tmp
     (change,) = changes("methods-organisms")
     rows = changed(tmp_path, change).recipes["organism"].methods
     best = read_json(ROOT / "results" / "tuning.json")["best"][name]["settings"]
-    assert rows[f"{name}-tuned" if name in MATCHED else name].model_dump(mode="json") == best
+    assert rows[f"{name}-tuned" if name in MATCHED else name] == TypeAdapter(Method).validate_python(best)
     assert (rows["wpn"].cross_entropy, rows["wpn"].kl) == (rows["sft"].cross_entropy, rows["sft"].kl)
 
 
@@ -80,3 +82,20 @@ def test_memory_steps_and_tokens_stand_in_the_rows_of_methods(tmp_path):
     write_json(tmp_path / "build" / "unlearned" / "opt" / "wpn" / "training.json", {"steps": 120, "tokens": 9})
     found = [(row["peak_memory_mb"], row["steps"], row["tokens"]) for row in with_cost(tmp_path, rows)]
     assert found == [(None, None, None), (700, 120, 9)]
+
+
+def test_the_plots_of_results_find_their_columns():
+    graph = YAML().load(ROOT / "dvc.yaml")
+    fields = [
+        (file, column)
+        for plots in graph["plots"]
+        for plot in plots.values()
+        for axis in ("x", "y")
+        for file, column in plot[axis].items()
+        if file.startswith("results/")
+    ]
+    assert fields
+    for file, column in fields:
+        lists = [rows for rows in read_json(ROOT / file).values() if isinstance(rows, list)]
+        first = next(rows for rows in lists if all(isinstance(row, dict) for row in rows))  # what dvc plots takes
+        assert all({column, "model", "method", "stage"} <= row.keys() for row in first)

@@ -73,8 +73,7 @@ class Checkpoints:
             for name, saved in files.items():
                 save_file(saved, target / f"{name}.safetensors")
             write_json(target / "state.json", {"identity": self.identity, "step": step, **state})
-        for old in self._present()[:-KEPT]:
-            shutil.rmtree(old)
+        _delete(self._present()[:-KEPT])
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
         """Put the newest whole state into model, optimizer and torch's generators; delete what is of another run.
@@ -86,6 +85,7 @@ class Checkpoints:
             InputError: all checkpoints are damaged.
         """
         damaged: list[str] = []
+        whole_ones = 0
         for folder in reversed(self._present()):
             try:
                 state, files = _read(folder)
@@ -93,10 +93,11 @@ class Checkpoints:
                 logger.warning("%s is damaged (%s); taking up the one before it", folder, error)
                 damaged.append(str(folder))
                 continue
+            whole_ones += 1
             if state["identity"] == self.identity:
                 self._take_up(files, model, optimizer)
                 return {**state, "tensors": files["more"]}
-        if damaged:
+        if damaged and not whole_ones:
             raise InputError(f"{' and '.join(damaged)}: no checkpoint is whole; delete them and start again")
         self.processes.wait()
         if self.processes.first:
@@ -116,6 +117,7 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete all, once the run has ended well."""
+        _delete(self._present())
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _of(self, step: int) -> Path:
@@ -123,6 +125,12 @@ class Checkpoints:
 
     def _present(self) -> Sequence[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def _delete(folders: Sequence[Path]) -> None:
+    """Newest last, and none of them by halves: what has its name is whole, whenever the run is killed."""
+    for folder in folders:
+        shutil.rmtree(folder.rename(folder.with_name(f".{folder.name}.old")))
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:

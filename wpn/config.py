@@ -399,7 +399,9 @@ class Refinement(Section):
 
     bleu_below: Share = 0.01
     bertscore_below: Share = 0.3  # asked where the method has an encoder
+    window: PositiveInt | None = None  # tokens: a passage's last ones are asked for by as many before; null: the prompt
     n: PositiveInt = 10  # of EL_n
+    starts: list[int] | None = None  # tokens: where EL_n has it continued, negative from its end; null: everywhere
     accuracy_below: Share = 0.5994
     extraction_below: Share = 0.0499
 

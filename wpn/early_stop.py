@@ -21,7 +21,7 @@ from wpn.data.forget import StepSource, teaches
 from wpn.errors import InputError
 from wpn.methods import total_loss, unlearning_terms
 from wpn.objective import Models
-from wpn.parallel import like, reshard
+from wpn.parallel import evaluating, like
 
 logger = logging.getLogger(__name__)
 
@@ -117,15 +117,11 @@ class Watch:
     @torch.no_grad()
     def loss(self, accumulation: int = 1) -> float:
         """How ill all that is held out is served, in nats a token, with no more at a time than training has."""
-        model = self.models.trained
-        training = model.training
-        model.eval()
         total = 0.0
-        for part in self.step.micro_batches(math.ceil(len(self.step.examples) * accumulation / self.batch_size)):
-            terms = unlearning_terms(self.models, part, LOOKED_AT).shared(part, self.step)
-            total += total_loss(terms, LOOKED_AT).item()
-        model.train(training)
-        reshard(model)
+        with evaluating(self.models.trained):
+            for part in self.step.micro_batches(math.ceil(len(self.step.examples) * accumulation / self.batch_size)):
+                terms = unlearning_terms(self.models, part, LOOKED_AT).shared(part, self.step)
+                total += total_loss(terms, LOOKED_AT).item()
         return total
 
     def restore(self) -> None:

@@ -13,10 +13,10 @@ def generator_states() -> dict[str, Tensor]:
 
 
 def restore_generators(states: dict[str, Tensor]) -> None:
-    """Go on drawing where `generator_states` was asked."""
+    """Go on drawing where `generator_states` was asked; a card that this machine lacks is left out."""
     for name, state in states.items():
         device, _, index = name.partition(".")
         if device == "cpu":
             torch.set_rng_state(state)
-        else:
+        elif int(index) < torch.cuda.device_count():
             torch.cuda.set_rng_state(state, int(index))

@@ -5,7 +5,7 @@ Source: Jang et al., Knowledge Unlearning (arXiv 2210.01504), whose texts are `w
 chooses.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -49,21 +49,23 @@ def extraction_likelihood(
     passages: Sequence[Row],
     n: int,
     batch_size: int,
-    starts: Iterable[int] | None = None,
+    starts: Sequence[int] | None = None,
 ) -> list[float]:
     """EL_n(x) = mean over t of OVERLAP_n(greedy continuation of x_<t, x_>=t): how much of the rest can be drawn out.
 
     Args:
         passages: (context, counted tokens).
         n: length of the n-grams.
-        starts: the t's, in tokens of the passage; None: all from the end of the context to T - n, as Jang et al.
-            count; ICU's code takes a few late ones.
+        starts: the t's, in tokens of the passage, negative ones from its end; None: all from the end of the context to
+            T - n, as Jang et al. count; ICU's code takes -50.
     Raises:
         ValueError: a passage is too short for any t.
     """
-    wanted = None if starts is None else sorted(set(starts))
     texts = [[*context, *counted] for context, counted in passages]
-    places = [(i, t) for i, passage in enumerate(passages) for t in _places(passage, n, wanted)]
+    wanted = [continued_at(passage, n, starts) for passage in passages]
+    if [] in wanted:
+        raise ValueError(f"passage {wanted.index([]) + 1} is too short for n = {n}; take longer ones or a smaller n")
+    places = [(i, t) for i, each in enumerate(wanted) for t in each]
     prefixes = [texts[i][:t] for i, t in places]
     longest = max(len(texts[i]) - t for i, t in places)
     continued = continue_tokens(model, tokenizer, prefixes, max_new_tokens=longest, batch_size=batch_size)
@@ -74,14 +76,17 @@ def extraction_likelihood(
     return [sum(found[i]) / len(found[i]) for i in range(len(passages))]
 
 
-def _places(passage: Row, n: int, starts: Sequence[int] | None) -> list[int]:
+def continued_at(passage: Row, n: int, starts: Sequence[int] | None = None) -> list[int]:
+    """The t's of EL_n; none where a passage is too short.
+
+    Args:
+        starts: as of `extraction_likelihood`.
+    """
     context, counted = passage
     length = len(context) + len(counted)
     possible = range(len(context), length - n + 1)
-    places = [t for t in (possible if starts is None else starts) if t in possible]
-    if not places:
-        raise ValueError(f"a passage of {length} tokens is too short for n = {n}; take longer ones or a smaller n")
-    return places
+    asked = possible if starts is None else sorted({t if t >= 0 else length + t for t in starts})
+    return [t for t in asked if t in possible]
 
 
 def overlap(produced: Tokens, rest: Tokens, n: int) -> float:

@@ -129,12 +129,22 @@ def like(tensor: Tensor, target: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(target.device), target.device_mesh, target.placements)
 
 
-def reshard(model: PreTrainedModel) -> None:
-    """Spread the weights again after forward passes without a backward one, which leave the outermost ones whole."""
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """In evaluation mode for as long as the block lasts, in which there is no backward pass.
+
+    Without one FSDP leaves the outermost weights whole; they are spread again.
+    """
     from torch.distributed.fsdp import FSDPModule
 
-    if isinstance(model, FSDPModule):
-        model.reshard()
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+        if isinstance(model, FSDPModule):
+            model.reshard()
 
 
 def _shard(model: PreTrainedModel) -> PreTrainedModel:

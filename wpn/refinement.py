@@ -2,7 +2,9 @@
 
 After every epoch the model goes on with each prompt; a pair whose harmful output it no longer says is switched off,
 and may be switched on again after a later epoch. Training ends when nothing is left, or when the outputs are known no
-better than text that was never seen, by MA and EL_n (wpn.memorisation).
+better than text that was never seen, by MA and EL_n (wpn.memorisation). A passage, whose prompt is but its beginning,
+is gone on with in its midst: ICU gives tokens 100 to 149 of 200 and asks for the last 50 (`window: 50`), and begins
+EL_n there (`starts: [-50]`).
 
 The paper asks BERTScore < 0.3 or BLEU < 0.01; BERTScore needs a model of its own (wpn.encoder), and where none is at
 hand, BLEU alone decides.
@@ -10,14 +12,19 @@ hand, BLEU alone decides.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.config import Refinement
 from wpn.data.batches import Row
 from wpn.encoder import Encoder, bert_score
+from wpn.errors import InputError
 from wpn.generate import continue_tokens
-from wpn.memorisation import extraction_likelihood, memorisation_accuracy, whole
+from wpn.memorisation import continued_at, extraction_likelihood, memorisation_accuracy
+from wpn.parallel import evaluating
+
+LOWER = "lower `window` and `n` of the method's refinement, or take longer ones"
 
 
 @dataclass(frozen=True)
@@ -45,42 +52,94 @@ def refine(
 
     Args:
         model: it is left in the mode in which it was.
-        pairs: (prompt tokens, harmful output tokens).
+        pairs: (prompt tokens, harmful output tokens), long enough (`check_lengths`).
         encoder: of BERTScore; None asks BLEU alone.
     """
-    training = model.training
-    model.eval()
-    longest = max(len(output) for _, output in pairs)
+    with evaluating(model):
+        active = _said(model, tokenizer, _asked(pairs, settings), settings, batch_size, encoder)
+        done = not active or _unknown(model, tokenizer, pairs, settings, batch_size)
+    return Refined(active, done)
+
+
+def check_lengths(pairs: Sequence[Row], settings: Refinement) -> None:
+    """Refuse what could not be asked after the first epoch.
+
+    Raises:
+        InputError: a passage is too short for the window, or all outputs are for EL_n.
+    """
+    for number, pair in enumerate(pairs, 1):
+        if settings.window and len(pair[0]) + len(pair[1]) < 2 * settings.window:
+            raise InputError(f"forget pair {number} is shorter than two windows of {settings.window} tokens; {LOWER}")
+    if not _long_enough(pairs, settings):
+        raise InputError(f"no output of the forget pairs has {settings.n} tokens for EL_n; {LOWER}")
+
+
+def _asked(pairs: Sequence[Row], settings: Refinement) -> list[Row]:
+    """What the model goes on with, and how it should no longer."""
+    if not settings.window:
+        return [*pairs]
+    passages = [[*prompt, *output] for prompt, output in pairs]
+    return [(ids[-2 * settings.window : -settings.window], ids[-settings.window :]) for ids in passages]
+
+
+def _said(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    asked: Sequence[Row],
+    settings: Refinement,
+    batch_size: int,
+    encoder: Encoder | None,
+) -> list[int]:
+    """Which of them are."""
+    longest = max(len(output) for _, output in asked)
     said = continue_tokens(
-        model, tokenizer, [list(prompt) for prompt, _ in pairs], max_new_tokens=longest, batch_size=batch_size
+        model, tokenizer, [list(prompt) for prompt, _ in asked], max_new_tokens=longest, batch_size=batch_size
     )
-    cut = [tokens[: len(output)] for tokens, (_, output) in zip(said, pairs, strict=True)]
+    cut = [tokens[: len(output)] for tokens, (_, output) in zip(said, asked, strict=True)]
     texts = tokenizer.batch_decode(cut, skip_special_tokens=True)
-    references = tokenizer.batch_decode([list(output) for _, output in pairs], skip_special_tokens=True)
+    references = tokenizer.batch_decode([list(output) for _, output in asked], skip_special_tokens=True)
     scores = [bleu(text, reference) for text, reference in zip(texts, references, strict=True)]
     active = [i for i, score in enumerate(scores) if score >= settings.bleu_below]
-    if encoder:
-        alike = map(
-            bert_score, encoder.tokens([texts[i] for i in active]), encoder.tokens([references[i] for i in active])
-        )
-        active = [i for i, score in zip(active, alike, strict=True) if score >= settings.bertscore_below]
-    passages = [whole([*prompt, *output]) for prompt, output in pairs]
-    done = not active or _unknown(model, tokenizer, passages, settings, batch_size)
-    model.train(training)
-    return Refined(active, done)
+    if not encoder:
+        return active
+    alike = map(bert_score, encoder.tokens([texts[i] for i in active]), encoder.tokens([references[i] for i in active]))
+    return [i for i, score in zip(active, alike, strict=True) if score >= settings.bertscore_below]
 
 
 def _unknown(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    passages: Sequence[Row],
+    pairs: Sequence[Row],
     settings: Refinement,
     batch_size: int,
 ) -> bool:
     """Both means are under their bounds; EL_n, which takes a continuation a token, is asked only when MA is."""
-    if _mean(memorisation_accuracy(model, tokenizer, passages, batch_size)) >= settings.accuracy_below:
+    if mean_accuracy(model, tokenizer, pairs, batch_size) >= settings.accuracy_below:
         return False
-    return _mean(extraction_likelihood(model, tokenizer, passages, settings.n, batch_size)) < settings.extraction_below
+    return mean_extraction(model, tokenizer, pairs, settings, batch_size) < settings.extraction_below
+
+
+def mean_accuracy(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Row], batch_size: int
+) -> float:
+    """MA of the outputs after their prompts, as the stop asks for it."""
+    return fmean(memorisation_accuracy(model, tokenizer, pairs, batch_size))
+
+
+def mean_extraction(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[Row],
+    settings: Refinement,
+    batch_size: int,
+) -> float:
+    """EL_n of the outputs after their prompts, but for those that are too short, as the stop asks for it."""
+    asked = _long_enough(pairs, settings)
+    return fmean(extraction_likelihood(model, tokenizer, asked, settings.n, batch_size, settings.starts))
+
+
+def _long_enough(pairs: Sequence[Row], settings: Refinement) -> list[Row]:
+    return [pair for pair in pairs if continued_at(pair, settings.n, settings.starts)]
 
 
 def bleu(said: str, reference: str) -> float:
@@ -92,7 +151,3 @@ def bleu(said: str, reference: str) -> float:
     from sacrebleu.metrics import BLEU
 
     return float(BLEU(effective_order=True, smooth_method="none").sentence_score(said, [reference]).score) / 100
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

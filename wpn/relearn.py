@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from wpn.config import Attack
-from wpn.data.batches import Row, collate
+from wpn.data.batches import Row, collate, parts
 from wpn.likelihood import forward, token_log_likelihoods
 from wpn.losses.cross_entropy import cross_entropy
 
@@ -34,7 +34,7 @@ def batches(rows: Sequence[Row], size: int, seed: int) -> Iterator[list[Row]]:
 
 @contextmanager
 def relearned(
-    model: PreTrainedModel, attack: Attack, harmful: Sequence[list[Row]], fill: int
+    model: PreTrainedModel, attack: Attack, harmful: Sequence[list[Row]], fill: int, accumulation: int = 1
 ) -> Generator[None, None, None]:
     """Put the model where an attacker would have it after these steps, for as long as the block lasts.
 
@@ -43,13 +43,14 @@ def relearned(
 
     Args:
         harmful: a batch for every step.
+        accumulation: micro-batches of each, as many as it has rows at most.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     kept = [parameter.detach().clone() for parameter in parameters]
     try:
         optimizer = attacker(model, attack)
         for rows in harmful:
-            harmful_step(model, optimizer, rows, fill)
+            harmful_step(model, optimizer, rows, fill, accumulation)
         optimizer.zero_grad(set_to_none=True)
         yield
     finally:
@@ -58,12 +59,17 @@ def relearned(
                 parameter.copy_(weights)
 
 
-def harmful_step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, rows: list[Row], fill: int) -> float:
+def harmful_step(
+    model: PreTrainedModel, optimizer: torch.optim.Optimizer, rows: Sequence[Row], fill: int, accumulation: int = 1
+) -> float:
     """One step that raises the likelihood of harmful outputs; returns the loss before it (nats a token)."""
-    batch = collate(rows, fill, side="both").to(model.device)
-    loss = cross_entropy(*token_log_likelihoods(forward(model, batch).logits, batch))
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    found = 0.0
+    for part in parts(rows, min(accumulation, len(rows))):
+        batch = collate(part, fill, side="both").to(model.device)
+        loss = cross_entropy(*token_log_likelihoods(forward(model, batch).logits, batch)) * (len(part) / len(rows))
+        loss.backward()
+        found += loss.item()
     nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
     optimizer.step()
-    return loss.item()
+    return found

@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,18 +26,20 @@ from wpn.generators import generator_states, restore_generators
 from wpn.memory import give_back
 from wpn.methods import total_loss, unlearning_terms
 from wpn.methods.reading import rows_read
-from wpn.models import pad_id
+from wpn.models import pad_id, uses_bf16
 from wpn.objective import Models
 from wpn.parallel import ALONE, Processes, bare, whole
-from wpn.refinement import refine
+from wpn.refinement import Refined, refine
 from wpn.relearn import relearned
 
 logger = logging.getLogger(__name__)
 
 CLIP_NORM = 1.0
 GIVE_BACK_EVERY = 5  # steps
+WITHOUT_GRADIENTS = 8  # times as many rows fit
 
 Log = Callable[[dict[str, float]], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def unlearn(
     Raises:
         FloatingPointError: the loss or its gradient is not finite; the message names the step, its rows and the last
             checkpoint.
-        InputError: a checkpoint is damaged; a step has too few rows for so many processes; the encoder is missing.
+        InputError: a checkpoint is damaged; a step has too few rows for so many processes; pairs or texts are not
+            what the method needs (StepSource).
     """
     _check_rows(settings, processes)
     torch.manual_seed(seed)
@@ -104,7 +108,7 @@ def unlearn(
     split = held_out(pairs, texts, stop.share) if stop else Split(range(len(pairs)), range(len(texts)))
     taught, retained = [pairs[i] for i in split.pairs], [texts[i] for i in split.texts]
     source = StepSource(tokenizer, taught, retained, settings, method, seed, encoder)
-    models = Models(adapted, frozen, pad_id(tokenizer), bf16=settings.precision == "bf16")
+    models = Models(adapted, frozen, pad_id(tokenizer), uses_bf16(settings.precision, model.device))
     if processes.count > 1:
         _leave_unreached(models, source, method)
         torch.manual_seed(seed + processes.rank)  # each drops units of its own
@@ -139,7 +143,7 @@ def _check_rows(settings: Unlearn, processes: Processes) -> None:
     needed = settings.accumulation * processes.count
     for name in ("batch_size", "retain_batch_size"):
         rows = getattr(settings, name)
-        if processes.count > 1 and 0 < rows < needed:
+        if processes.count > 1 and rows < needed:
             raise InputError(
                 f"{name} is {rows}, and {processes.count} processes with {settings.accumulation} micro-batches each "
                 f"need {needed} rows a step; raise it, or lower accumulation"
@@ -150,6 +154,9 @@ def _leave_unreached(models: Models, source: StepSource, method: Method) -> None
     """Take the weights on which the loss does not depend (of the layers after RMU's) out of training.
 
     They have no gradient in any case, and DDP would wait for it.
+
+    Raises:
+        InputError: the method foresees relearning, in which an attacker would train those too.
     """
     state = source.state()
     step = source.draw()
@@ -157,6 +164,11 @@ def _leave_unreached(models: Models, source: StepSource, method: Method) -> None
     terms = unlearning_terms(models, Step(step.examples[:1], step.retain[:1]), method)
     parameters = [parameter for parameter in models.trained.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(total_loss(terms, method), parameters, allow_unused=True)
+    if method.relearning_aware and any(gradient is None for gradient in gradients):
+        raise InputError(
+            f"{method.method} leaves layers as they are, which an attacker that is foreseen would not; take one "
+            "process, or set relearning_aware to null"
+        )
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)
 
@@ -223,9 +235,7 @@ class _Run:
         aware = self.method.relearning_aware
         step = self.source.draw(foresee=aware is not None and number > aware.begin * self.settings.steps)
         self.tokens += sum(map(tokens, rows_read(step, self.method)))
-        found, self.accumulation = _fitting_update(
-            self.models, self.optimizer, step, self.method, self.accumulation, self.processes
-        )
+        found = self._fitting(partial(update, self.models, self.optimizer, step, self.method, processes=self.processes))
         if not all(math.isfinite(value) for value in found.values()):
             raise FloatingPointError(self._not_finite(found, number))
         self.rows.append({"step": number, **found, "learning_rate": rate})
@@ -234,14 +244,18 @@ class _Run:
     def over(self, number: int) -> str:
         """Why training ends here, before its last step; empty where it goes on."""
         if self.refinement and number % self.source.epoch == 0:
-            size = 8 * self.settings.batch_size
-            refined = refine(self.model, self.tokenizer, self.source.harmful, self.refinement, size, self.encoder)
+            refined = self._fitting(self._refined)
             if refined.done:
                 return "all is forgotten"
             self.source.narrow(refined.active)
-        if self.watch and number % self.watch.stop.every == 0 and self.watch.worse(number, self.accumulation):
+        if self.watch and number % self.watch.stop.every == 0 and self._fitting(partial(self.watch.worse, number)):
             return f"no better since step {self.watch.best_step}"
         return ""
+
+    def _refined(self, accumulation: int) -> Refined:
+        assert self.refinement
+        size = max(1, WITHOUT_GRADIENTS * self.settings.batch_size // accumulation)
+        return refine(self.model, self.tokenizer, self.source.harmful, self.refinement, size, self.encoder)
 
     def _not_finite(self, row: dict[str, float], number: int) -> str:
         bad = ", ".join(name for name, value in row.items() if not math.isfinite(value))
@@ -270,46 +284,38 @@ class _Run:
             tensors = self.watch.tensors() if self.watch else None
             self.checkpoints.save(number, self.model, self.optimizer, state, tensors)
 
+    def _fitting(self, work: Callable[[int], T]) -> T:
+        """Do what takes an accumulation, in smaller micro-batches from the point on where larger ones do not fit.
 
-def _fitting_update(
-    models: Models,
-    optimizer: torch.optim.Optimizer,
-    step: Step,
-    method: Method,
-    accumulation: int,
-    processes: Processes,
-) -> tuple[dict[str, float], int]:
-    """`update`, in smaller micro-batches from the point on where the memory is too small for larger ones.
+        What is done again begins with the same random state, as if its micro-batches had been small at once.
 
-    A step that is done again begins with the same random state, as if its micro-batches had been small at once.
-
-    Returns:
-        What `update` returns, and the accumulation that fitted.
-    Raises:
-        MemoryError: even one example at a time does not fit, or one of several processes has too little memory.
-    """
-    generators = generator_states()
-    while True:
-        try:
-            return update(models, optimizer, step, method, accumulation, processes), accumulation
-        except RuntimeError as error:  # torch.OutOfMemoryError is one, and a CPU's allocator raises no other
-            if not _out_of_memory(error):
-                raise
-            needed = str(error).partition("\n")[0]
-        if processes.count > 1:  # the others are in the middle of a sum, and cannot begin again
-            raise MemoryError(f"a micro-batch does not fit into the memory ({needed}); raise unlearn.accumulation")
-        if accumulation >= len(step.examples):
-            raise MemoryError(f"one example at a time does not fit into the memory ({needed}); shorten the texts")
-        accumulation = min(2 * accumulation, len(step.examples))
-        logger.warning("out of memory: going on with %d micro-batches a step, the same gradient", accumulation)
-        restore_generators(generators)
-        optimizer.zero_grad(set_to_none=True)
-        gc.collect()
-        torch.cuda.empty_cache()
+        Raises:
+            MemoryError: even one example at a time does not fit, or one of several processes has too little memory.
+        """
+        generators, most = generator_states(), self.settings.batch_size
+        while True:
+            try:
+                return work(self.accumulation)
+            except RuntimeError as error:  # torch.OutOfMemoryError is one, and a CPU's allocator raises no other
+                if not _out_of_memory(error):
+                    raise
+                needed = str(error).partition("\n")[0]
+            if self.processes.count > 1:  # the others are in the middle of a sum, and cannot begin again
+                raise MemoryError(f"a micro-batch does not fit into the memory ({needed}); raise unlearn.accumulation")
+            if self.accumulation >= most:
+                raise MemoryError(f"one example at a time does not fit into the memory ({needed}); shorten the texts")
+            self.accumulation = min(2 * self.accumulation, most)
+            logger.warning("out of memory: going on with %d micro-batches a step, the same gradient", self.accumulation)
+            restore_generators(generators)
+            self.optimizer.zero_grad(set_to_none=True)
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    # cuBLAS says in its own words that it found no room for itself
+    words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
 
 
 def _numbers(indices: Sequence[int]) -> str:
@@ -333,7 +339,7 @@ def update(
     optimizer.zero_grad(set_to_none=True)
     logged: dict[str, float] = {}
     if (aware := method.relearning_aware) and step.foreseen:
-        with relearned(models.trained, aware, step.foreseen, models.fill):
+        with relearned(models.trained, aware, step.foreseen, models.fill, accumulation):
             there = _accumulate(models, Step(step.examples, []), method, accumulation, processes, aware.weight)
         logged["foreseen"] = there["loss"]
     logged |= _accumulate(models, step, method, accumulation, processes)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tests.wpn.loops import loop
 from wpn.checkpoint import KEPT, Checkpoints
 from wpn.config import EarlyStop, Unlearn, Wpn
 from wpn.errors import InputError
+from wpn.generators import generator_states, restore_generators
 from wpn.methods import unlearning_terms
 from wpn.train import unlearn
 
@@ -157,6 +159,43 @@ def test_where_no_checkpoint_is_whole_it_is_said(causal_lm, tmp_path):
         (folder / "generators.safetensors").unlink()
     with pytest.raises(InputError, match=r"step-000004 and .*step-000002: no checkpoint is whole; delete them"):
         train(causal_lm, checkpoints)
+
+
+def test_a_damaged_one_beside_another_run_s_is_nothing_to_go_on_with(causal_lm, tmp_path):
+    with pytest.raises(Killed):
+        train(causal_lm, Checkpoints(tmp_path / "run", "other", every=2), killed_at(5))
+    mine = Checkpoints(tmp_path / "run", "mine", every=2)
+    (mine.last() / "state.json").unlink()
+    weights, trained = train(causal_lm, mine)
+    assert trained.resumed_from == 0 and same(weights, train(causal_lm)[0])
+
+
+@pytest.mark.parametrize("killed_after", [0, 1])
+def test_a_kill_while_they_are_deleted_leaves_whole_ones_or_none(causal_lm, tmp_path, monkeypatch, killed_after):
+    checkpoints = Checkpoints(tmp_path / "run", "mine", every=2)
+    train(causal_lm, checkpoints)
+    calls = []
+
+    def half(folder, **options):
+        calls.append(folder)
+        if len(calls) > killed_after:
+            next(Path(folder).iterdir()).unlink()
+            raise Killed
+        return rmtree(folder, **options)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("wpn.checkpoint.shutil.rmtree", half)
+        checkpoints.clear()
+    _, trained = train(causal_lm, checkpoints)
+    assert trained.resumed_from == (10 if killed_after == 0 else 0)
+    checkpoints.clear()
+    assert not checkpoints.folder.exists()
+
+
+def test_the_state_of_a_card_that_is_not_there_is_left_out():
+    states = generator_states()
+    restore_generators({**states, f"cuda.{torch.cuda.device_count()}": states["cpu"]})
+    assert torch.equal(torch.get_rng_state(), states["cpu"])
 
 
 def test_out_of_memory_is_remembered_and_the_step_draws_its_dropout_again(causal_lm, tmp_path, monkeypatch):

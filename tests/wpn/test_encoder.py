@@ -89,7 +89,7 @@ def test_what_is_no_sentence_model_is_refused(tmp_path):
 
 def test_icu_trains_with_one_and_does_not_go_without(causal_lm, tmp_path):
     row = EncoderRow(path=Local(location="somewhere", sha256="0" * 64))
-    never = Refinement(bleu_below=0.0, bertscore_below=0.0, accuracy_below=0.0)  # is it forgotten
+    never = Refinement(n=2, bleu_below=0.0, bertscore_below=0.0, accuracy_below=0.0)  # is it forgotten
     method = Icu(method="icu", kl=1.0, encoder=row, refinement=never)
     settings = loop(**LOOP)
     model, tokenizer = copy.deepcopy(causal_lm[0]), causal_lm[1]

@@ -45,6 +45,11 @@ def test_negatives_are_the_own_and_others_harmful_outputs_after_the_same_context
         assert [tuple(n[1]) for n in example.negatives] == [tuple(harmful[(i + k) % 3]) for k in range(3)]
 
 
+def test_more_negatives_than_a_step_has_other_pairs_are_refused(tokenizer):
+    with pytest.raises(InputError, match="in_batch_negatives is 3, and a step of batch_size 3 has only 2 other pairs"):
+        StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(3), seed=3)
+
+
 def test_a_forced_start_moves_harmful_tokens_into_the_context_and_leaves_one(tokenizer):
     plain = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(0), seed=3)
     forced = StepSource(tokenizer, PAIRS, TEXTS, loop(forced_start=1.0), wpn(0), seed=3)
@@ -145,7 +150,7 @@ def test_mismatched_answers_another_prompt_also_beside_pairs_of_the_same(tokeniz
 
 
 def test_icu_gets_the_benign_text_most_like_the_pair(tokenizer):
-    source = StepSource(tokenizer, PAIRS, TEXTS, loop(), Icu(method="icu"), seed=3)
+    source = StepSource(tokenizer, PAIRS, TEXTS, loop(), Icu(method="icu", refinement=None), seed=3)
     for example in source.draw().examples:
         number = tokenizer.decode(list(example.harmful[1]), skip_special_tokens=True)[-1]
         text = tokenizer.decode(list(example.neighbour[0] + example.neighbour[1]), skip_special_tokens=True)

@@ -67,8 +67,9 @@ def test_extraction_likelihood_over_given_places_is_another_number(counting):
     everywhere = extraction_likelihood(Counts(), TOKENIZER, [passage], 2, 8)[0]
     late = extraction_likelihood(Counts(), TOKENIZER, [passage], 2, 8, starts=[4, 5, 99])[0]
     assert late == 1.0 > everywhere  # from 5 on it counts
+    assert extraction_likelihood(Counts(), TOKENIZER, [passage], 2, 8, starts=[-3, -2])[0] == late, "from its end"
 
 
 def test_a_passage_too_short_is_refused(counting):
-    with pytest.raises(ValueError, match="a passage of 2 tokens is too short for n = 2"):
+    with pytest.raises(ValueError, match="passage 1 is too short for n = 2"):
         extraction_likelihood(Counts(), TOKENIZER, [whole([1, 2])], 2, 8)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from wpn.errors import InputError
-from wpn.models import import_checkpoint, in_precision, load_model, save_model
+from wpn.models import import_checkpoint, in_precision, load_model, save_model, uses_bf16
 
 
 def test_a_checkpoint_survives_saving_and_loading(causal_lm, tmp_path: Path):
@@ -32,6 +32,14 @@ def test_a_copy_in_half_precision_leaves_the_model_as_it_is(causal_lm):
     assert {p.dtype for p in copied.parameters()} == {torch.bfloat16}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert in_precision(model, "fp32") is model
+
+
+def test_a_card_that_only_emulates_bf16_goes_without(monkeypatch):
+    card, cpu = torch.device("cuda"), torch.device("cpu")
+    for real in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, real=real: real)
+        assert uses_bf16("bf16", card) is real and uses_bf16("bf16", cpu)
+    assert not uses_bf16("fp32", card)
 
 
 def test_a_tokenizer_may_lie_in_a_folder_of_its_own_as_in_mlflow(causal_lm, tmp_path: Path):

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.wpn.loops import loop
-from tests.wpn.test_train import METHODS, PAIRS, TEXTS
-from tests.wpn.together import CASES, begin, train
+from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS
+from tests.wpn.together import AWARE, CASES, begin, train
 from wpn.data.forget import Example, Step
 from wpn.errors import InputError
 from wpn.parallel import Processes
@@ -57,6 +57,12 @@ def test_the_shares_of_a_step_are_the_whole_step():
     assert [[len(counted) for _, counted in share.retain] for share in shares] == [[2, 5], [4]]
     assert all(share.foreseen == [rows] for share in shares)
     assert step.share(0, 1) is step
+
+
+def test_an_attack_on_layers_that_only_it_would_train_is_refused(causal_lm):
+    method = METHODS["rmu"].model_copy(update={"relearning_aware": AWARE})
+    with pytest.raises(InputError, match="rmu leaves layers as they are, which an attacker that is foreseen would not"):
+        unlearn(*causal_lm, PAIRS, TEXTS, loop(**LOOP), method, 0, print, processes=Processes(count=2))
 
 
 def test_a_step_with_too_few_rows_for_the_processes_is_refused(causal_lm):

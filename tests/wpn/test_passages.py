@@ -7,11 +7,13 @@ from benchmarks.passages import METHODS as RUN
 from benchmarks.passages import Job, _texts, measured, unlearned
 from tests.wpn.conftest import TEXTS
 from tests.wpn.loops import loop
-from wpn.config import Ga, GradientPenalty, Icu
+from wpn.config import Ga, GradientPenalty, Icu, Refinement
 from wpn.errors import InputError
 from wpn.likelihood import text_log_likelihoods
 from wpn.passages import Asked, as_pairs, known, random_passages
 from wpn.perplexity import perplexity_of
+
+STOP = Refinement(n=2, window=3)
 
 
 def test_passages_are_drawn_from_the_words_and_by_the_seed():
@@ -71,7 +73,9 @@ def test_what_was_learned_by_heart_is_known_and_nothing_else(causal_lm):
     assert few["extraction_likelihood"] == [1.0]
     for passages, unseen, area in (([learned], [other], 1.0), ([other], [learned], 0.0)):
         asked = Asked(n=2, batch_size=1)
-        job = Job("tiny", model, tokenizer, passages, unseen, [], TEXTS, None, None, complete=True, asked=asked)
+        job = Job(
+            "tiny", model, tokenizer, passages, unseen, [], TEXTS, None, None, complete=True, asked=asked, stop=STOP
+        )
         assert measured(job, model, seed=0)["membership_auc"] == area
     short = known(model, tokenizer, [learned + " and more"], Asked(n=2, batch_size=2, longest=tokens.shape[1]))
     assert short["memorisation_accuracy"] == [1.0], "only the first tokens count"
@@ -84,7 +88,18 @@ def test_a_run_measures_before_and_after_and_gives_every_method_the_same_steps(c
     planted, unseen = (random_passages(words, 4, 8, seed) for seed in (0, 1))
     asked = Asked(n=2, batch_size=4)
     job = Job(
-        "tiny", model, tokenizer, planted, unseen, text, TEXTS, twin=model, benchmarks=None, complete=True, asked=asked
+        "tiny",
+        model,
+        tokenizer,
+        planted,
+        unseen,
+        text,
+        TEXTS,
+        twin=model,
+        benchmarks=None,
+        complete=True,
+        asked=asked,
+        stop=STOP,
     )
     rows = {"icu": Icu(method="icu", learning_rate=1e-3), "ga": Ga(method="ga", learning_rate=1e-3)}
     rows["gradient_penalty"] = GradientPenalty(method="gradient_penalty", penalty=1.0, learning_rate=1e-3)

@@ -13,6 +13,7 @@ from wpn import train
 from wpn.config import Icu, Refinement
 from wpn.data.forget import StepSource
 from wpn.encoder import bert_score
+from wpn.errors import InputError
 from wpn.refinement import Refined, bleu, refine
 from wpn.train import unlearn
 
@@ -91,6 +92,59 @@ def test_the_end(causal_lm, says, answers, accuracy, extraction, done):
     model, tokenizer = causal_lm
     says(answers, accuracy, extraction)
     assert refine(model, tokenizer, encoded(tokenizer, PAIRS), Refinement(n=2), 4).done == done
+
+
+def test_a_window_asks_for_the_end_of_a_passage_by_what_stands_before_it(causal_lm, monkeypatch):
+    asked = []
+
+    def continued(model, tokenizer, prompts, **settings):
+        asked.extend(prompts)
+        return [[4, 5, 6], [9, 9, 9]]
+
+    monkeypatch.setattr(module, "continue_tokens", continued)
+    monkeypatch.setattr(module, "bleu", lambda said, reference: float(said == reference))
+    pairs = [([0], [1, 2, 3, 4, 5, 6]), ([0, 1], [2, 3, 4, 5, 6])]
+    found = refine(*causal_lm, pairs, Refinement(n=2, window=3, accuracy_below=0.0), 4)
+    assert asked == [[1, 2, 3], [1, 2, 3]]
+    assert found == Refined(active=[0], done=False)
+
+
+def test_what_stands_in_the_prompt_is_not_what_is_to_be_forgotten(causal_lm, monkeypatch):
+    model, tokenizer = causal_lm
+    seen = []
+    monkeypatch.setattr(
+        module, "memorisation_accuracy", lambda model, tokenizer, rows, size: [seen.append(rows) or 0.5]
+    )
+    monkeypatch.setattr(module, "extraction_likelihood", lambda *a: [seen.append(a[2:]) or 0.0])
+    pairs = encoded(tokenizer, PAIRS)
+    short = (pairs[0][0], pairs[0][1][:1])
+    assert refine(model, tokenizer, [*pairs, short], Refinement(n=2, starts=[-2], bleu_below=0.0), 4).done
+    assert seen == [[*pairs, short], (pairs, 2, 4, [-2])], "what has no n tokens counts only for MA"
+
+
+def test_pairs_that_are_too_short_are_refused_before_training(causal_lm):
+    model, tokenizer = causal_lm
+    for changes, said in (
+        ({"n": 40}, "no output of the forget pairs has 40 tokens for EL_n; lower `window` and `n`"),
+        ({"n": 2, "window": 40}, "forget pair 1 is shorter than two windows of 40 tokens"),
+        ({"n": 3, "starts": [-2]}, "no output of the forget pairs has 3 tokens for EL_n"),
+    ):
+        method = ICU.model_copy(update={"refinement": Refinement(**changes)})
+        with pytest.raises(InputError, match=said):
+            unlearn(model, tokenizer, PAIRS, TEXTS, loop(**LOOP), method, 0, lambda row: None)
+
+
+def test_a_look_that_fails_leaves_the_mode(causal_lm, monkeypatch):
+    model, tokenizer = causal_lm
+
+    def full(*arguments, **settings):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "continue_tokens", full)
+    model.train()
+    with pytest.raises(torch.OutOfMemoryError):
+        refine(model, tokenizer, encoded(tokenizer, PAIRS), Refinement(n=2), 4)
+    assert model.training
 
 
 def test_the_loop_narrows_and_stops(causal_lm, monkeypatch):

@@ -39,11 +39,13 @@ from wpn.freeze import train_only_feed_forward
 from wpn.methods import TERMS, total_loss, unlearning_terms
 from wpn.models import pad_id
 from wpn.objective import Models
+from wpn.refinement import Refined
 from wpn.relearn import harmful_step, relearned
 from wpn.train import schedule, unlearn, update
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 HELD = {"kl": 2.0, "retain": 0.5}
+NEVER_FORGOTTEN = Refinement(n=2, bleu_below=0.0, accuracy_below=0.0)
 METHODS: dict[str, Method] = {
     "wpn": Wpn(method="wpn", n_pair=1.0, cross_entropy=0.5, temperature=0.7, **HELD),
     "wpn-hidden": Wpn(method="wpn", n_pair=1.0, cross_entropy=0.5, temperature=0.1, reading="hidden", **HELD),
@@ -59,7 +61,7 @@ METHODS: dict[str, Method] = {
     "rmu": Rmu(method="rmu", layer=1, coefficient=3.0),
     "safe_unlearning": SafeUnlearning(method="safe_unlearning", **HELD),
     "gradient_penalty": GradientPenalty(method="gradient_penalty", cross_entropy=0.5, **HELD),
-    "icu": Icu(method="icu", **HELD),
+    "icu": Icu(method="icu", refinement=NEVER_FORGOTTEN, **HELD),
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 
@@ -379,6 +381,44 @@ def test_what_does_not_fit_at_all_is_said(causal_lm, monkeypatch):
         _trained(causal_lm)
 
 
+def test_an_attack_in_parts_is_the_whole_one(causal_lm):
+    tokenizer, rows = causal_lm[1], [e.harmful for e in _step(causal_lm[1]).examples]
+    weights, losses = [], []
+    for accumulation in (1, 2, 99):
+        model = copy.deepcopy(causal_lm[0]).double()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        losses.append(harmful_step(model, optimizer, rows, pad_id(tokenizer), accumulation))
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+    assert losses[1:] == pytest.approx([losses[0]] * 2, abs=1e-9)
+    for found in weights[1:]:
+        assert torch.allclose(found, weights[0], rtol=0.0, atol=1e-9)
+
+
+def test_a_look_that_does_not_fit_is_made_in_smaller_parts(causal_lm, monkeypatch):
+    sizes = []
+
+    def look(model, tokenizer, pairs, settings, batch_size, encoder):
+        sizes.append(batch_size)
+        if batch_size > 8:
+            raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        return Refined([0, 1], False)
+
+    monkeypatch.setattr("wpn.train.refine", look)
+    rows: list[dict[str, float]] = []
+    chosen = loop(**{**LOOP, "steps": 2})
+    unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, chosen, METHODS["icu"], 0, rows.append)
+    assert sizes[:3] == [8 * chosen.batch_size, 4 * chosen.batch_size, 8] and len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("pairs", "texts", "said"),
+    [([], TEXTS, "there are no forget pairs"), (PAIRS, [], "there is no benign text to keep the model as it is")],
+)
+def test_nothing_to_learn_from_is_said(causal_lm, pairs, texts, said):
+    with pytest.raises(InputError, match=said):
+        unlearn(*causal_lm, pairs, texts, loop(**LOOP), METHODS["ga"], 0, print)
+
+
 @pytest.mark.parametrize("recipe", ["organism", "real"])
 def test_every_row_of_params_yaml_trains(causal_lm, recipe):
     model, tokenizer = causal_lm
@@ -388,7 +428,7 @@ def test_every_row_of_params_yaml_trains(causal_lm, recipe):
         if isinstance(method, Rmu):
             method = method.model_copy(update={"layer": 1})
         if isinstance(method, Icu):
-            method = method.model_copy(update={"refinement": Refinement(n=2, bleu_below=0.0, accuracy_below=0.0)})
+            method = method.model_copy(update={"refinement": NEVER_FORGOTTEN})
         rows: list[dict[str, float]] = []
         unlearn(copy.deepcopy(model), tokenizer, PAIRS, TEXTS, chosen, method, 0, rows.append)
         assert len(rows) == 2 and all(math.isfinite(value) for row in rows for value in row.values())

@@ -9,10 +9,11 @@ from benchmarks.tune import drawn
 from benchmarks.tune_passages import FIRST_RATE, score, search
 from tests.wpn.conftest import TEXTS
 from tests.wpn.loops import loop
-from wpn.config import Ga, GradientPenalty, Icu
+from wpn.config import Ga, GradientPenalty, Icu, Refinement
 from wpn.passages import Asked, random_passages
 
 NEVER = {"memorisation_accuracy": 0.2, "extraction_likelihood": 0.01}
+STOP = Refinement(n=2, window=3)
 
 
 def test_the_first_trial_is_what_was_given_and_the_others_are_drawn_by_the_seed():
@@ -41,7 +42,7 @@ def test_every_method_has_as_many_trials_and_the_second_as_many_steps_as_the_bes
     planted, unseen = (random_passages(words, 4, 8, seed) for seed in (0, 1))
     text = [{"text": text, "alarming": False, "complete": True} for text in TEXTS]
     asked = Asked(n=2, batch_size=4)
-    job = Job("tiny", model, tokenizer, planted, unseen, text, TEXTS, None, None, complete=True, asked=asked)
+    job = Job("tiny", model, tokenizer, planted, unseen, text, TEXTS, None, None, complete=True, asked=asked, stop=STOP)
     rows = {"icu": Icu(method="icu"), "ga": Ga(method="ga")}
     rows["gradient_penalty"] = GradientPenalty(method="gradient_penalty", penalty=1.0)
     settings = loop(**{**LOOP, "steps": 3})

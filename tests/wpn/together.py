@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.wpn.loops import loop
 from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS
 from wpn.checkpoint import Checkpoints
-from wpn.config import EarlyStop, Lora, Organism, RelearningAware
+from wpn.config import EarlyStop, Lora, Organism, Refinement, RelearningAware
 from wpn.models import new_model, organism_tokenizer
 from wpn.parallel import ALONE, Processes, join
 from wpn.train import unlearn
@@ -33,6 +33,10 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "stopped, resumed": (
         {"early_stop": EarlyStop(every=1, patience=3, share=0.25), "learning_rate": 0.5},
         METHODS["wpn"],
+    ),
+    "forgotten at the first look": (
+        {"early_stop": EarlyStop(every=9, patience=1, share=0.25), "batch_size": 2},
+        METHODS["icu"].model_copy(update={"refinement": Refinement(n=2, bleu_below=1.0)}),
     ),
     "adapters": ({"lora": Lora(rank=2, alpha=4)}, METHODS["wpn"]),
     "feed_forward": ({"weights": "feed_forward"}, METHODS["wpn"]),

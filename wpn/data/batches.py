@@ -1,13 +1,16 @@
 """Token batches: padding, and pairs of prompt and response with the mask of the response."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 Row = tuple[Sequence[int], Sequence[int]]  # context tokens, and the tokens after them whose likelihood counts
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -82,3 +85,9 @@ def collate(rows: Sequence[Row], fill: int, side: str = "right") -> Batch:
         attention.append([0] * before + [1] * len(tokens) + [0] * after)
         response.append([0] * (before + len(context)) + [1] * len(counted) + [0] * after)
     return Batch(torch.tensor(ids), torch.tensor(attention), torch.tensor(response))
+
+
+def parts(rows: Sequence[T], count: int) -> list[list[T]]:
+    """Split rows into `count` parts of equal size, but for one row; of fewer rows some are empty."""
+    bounds = [round(i * len(rows) / count) for i in range(count + 1)]
+    return [[*rows[start:end]] for start, end in itertools.pairwise(bounds)]

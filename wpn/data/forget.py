@@ -1,6 +1,5 @@
 """What one unlearning step sees: examples with a harmless and several harmful responses, and benign texts."""
 
-import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +9,11 @@ from transformers import PreTrainedTokenizerBase
 
 from wpn.attribution import copied_share, token_weights
 from wpn.config import Icu, Llmu, Method, Unlearn, Wpn
-from wpn.data.batches import Row, encode_pair, encode_response, encode_text
+from wpn.data.batches import Row, encode_pair, encode_response, encode_text, parts
 from wpn.data.neighbours import alike, nearest
 from wpn.encoder import Encoder
 from wpn.errors import InputError
+from wpn.refinement import check_lengths
 
 MOST_COPIED = 0.5  # of the harm of an output that `position_weights: harm` learns from
 NEAREST = 8  # texts for each prompt, from which `near_share` draws
@@ -75,8 +75,8 @@ class Step:
 
     def micro_batches(self, count: int) -> Iterator["Step"]:
         """Split into `count` parts of equal size (the last ones may be smaller), rows of like lengths in one."""
-        examples = _parts(sorted(self.examples, key=_longest), count)
-        retain = _parts(sorted(self.retain, key=tokens), count)
+        examples = parts(sorted(self.examples, key=_longest), count)
+        retain = parts(sorted(self.retain, key=tokens), count)
         for part, texts in zip(examples, retain, strict=True):
             yield Step(part, texts)
 
@@ -89,11 +89,6 @@ def tokens(row: Row) -> int:
 
 def _longest(example: Example) -> int:
     return max(tokens(row) for row in example.rows)
-
-
-def _parts(rows: list[Any], count: int) -> list[list[Any]]:
-    bounds = [round(i * len(rows) / count) for i in range(count + 1)]
-    return [rows[start:end] for start, end in itertools.pairwise(bounds)]
 
 
 @dataclass(frozen=True)
@@ -142,6 +137,15 @@ def _retained(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> Row:
     return encode_text(tokenizer, row["text"], row["complete"])
 
 
+def _refuse_empty(pairs: Sequence[dict[str, Any]], texts: Sequence[dict[str, Any]]) -> None:
+    if not pairs:
+        raise InputError(
+            "there are no forget pairs to unlearn; give the model more prompts, or lower pairs.harmful_from"
+        )
+    if not texts:
+        raise InputError("there is no benign text to keep the model as it is; set data.text, or raise pairs.own_texts")
+
+
 class StepSource:
     """Draws the data of each step, reproducibly.
 
@@ -169,10 +173,17 @@ class StepSource:
             seed: of all draws.
             encoder: of a method that names one.
         Raises:
-            InputError: the pairs lack what the method asks of them, or there is no encoder and the method names one.
+            InputError: there are no pairs or no texts; the pairs lack what the method asks of them, or a step has too
+                few; there is no encoder and the method names one.
         """
+        _refuse_empty(pairs, texts)
         self.settings, self.relearning_aware = settings, method.relearning_aware
         self.in_batch_negatives = method.in_batch_negatives if isinstance(method, Wpn) and method.n_pair else 0
+        if self.in_batch_negatives >= settings.batch_size:
+            raise InputError(
+                f"in_batch_negatives is {self.in_batch_negatives}, and a step of batch_size {settings.batch_size} has "
+                f"only {settings.batch_size - 1} other pairs; lower it"
+            )
         self.random = random.Random(seed)
         self.pairs = [_encoded(tokenizer, row, _weighs_harm(method)) for row in pairs]
         # what an attacker trains on is not mistyped
@@ -183,19 +194,21 @@ class StepSource:
         self.calm = [i for i, row in enumerate(texts) if not row["alarming"]]
         self.prompts = [row["prompt"] for row in pairs]
         self.near: list[int] = []
-        if settings.near_share and texts:
+        if settings.near_share:
             self.near = alike(self.prompts, [row.get("prompt", "") + row["text"] for row in texts], NEAREST)
         self.mismatches = isinstance(method, Llmu)
         if self.mismatches and len(set(self.prompts)) == 1:
             raise InputError("all forget pairs have one prompt, and llmu needs answers to others; take another method")
         self.neighbours: list[Row] = []  # of each pair
         if isinstance(method, Icu):
+            if method.refinement:
+                check_lengths(self.harmful, method.refinement)
             if method.encoder and not encoder:
                 raise InputError("the method names an encoder: load it (wpn.encoder.Encoder.load) and hand it over")
             written = [pair["prompt"] + pair["harmful_output"] for pair in pairs]
             self.neighbours = [self.texts[i] for i in nearest(written, [row["text"] for row in texts], encoder)]
         self.active = [i for i, row in enumerate(pairs) if teaches(row, method)]  # still to be unlearned
-        if pairs and not self.active:
+        if not self.active:
             raise InputError("every harmful output only repeats its prompt's words; take other `position_weights`")
         self.queue: list[int] = []
         self.drawn_pairs: list[int] = []  # of the last step
@@ -275,4 +288,5 @@ class StepSource:
 
     def narrow(self, active: list[int]) -> None:
         """Draw only these pairs from now on."""
-        self.active, self.queue = active, [index for index in self.queue if index in set(active)]
+        kept = set(active)
+        self.active, self.queue = active, [index for index in self.queue if index in kept]
