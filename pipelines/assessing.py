@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HIGHER_IS_BETTER = ("forced_start",)
 NEITHER = (  # or a matter of what one compares with
     *("over_refusal", "benign_blank", "benign_changed", "benign_kl"),  # changes of the base, which has none from itself
+    *("int8_change", "int4_change"),  # of what the model itself does
     *("answer_words", "distinct_2", "membership_", "suffix_gain", "filter_"),
     *("memorisation_accuracy_unseen", "extraction_likelihood_unseen"),
 )

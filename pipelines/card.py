@@ -102,8 +102,11 @@ FAMILIES = {"harmless": "harmless and meaningful", "attacks": "harmful", "task_d
 
 
 def tests_against_the_base(comparison: Mapping[str, Any]) -> Iterator[str]:
-    """McNemar's exact tests, as wpn.compare left them."""
-    yield "Percent before and after, and p of McNemar's exact test, corrected for the number of its kind by Holm."
+    """Paired tests, as wpn.compare left them."""
+    yield (
+        "Percent before and after, and p of McNemar's exact test, of a mean of a paired permutation test, corrected "
+        "for the number of its kind by Holm."
+    )
     yield ""
     yield "| | n | before | after | p |"
     yield "| --- | ---: | ---: | ---: | ---: |"

@@ -70,9 +70,9 @@ class Filtered:
 
 
 def texts_of(data: Any) -> Sequence[str]:
-    """The prompts in what pyfunc accepts: a text, a list of them, or a table of one column."""
+    """The prompts in what pyfunc accepts: a text, a list of them, a column, or a table of one."""
     if isinstance(data, str):
         return [data]
-    if hasattr(data, "iloc"):
+    if hasattr(data, "columns"):
         return [str(text) for text in data.iloc[:, 0]]
     return [str(text) for text in data]

@@ -1,17 +1,18 @@
 """Two models, pair by pair: the same prompts, samples and benchmark items answered by both."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from wpn.estimates import Estimate
 from wpn.evidence import KINDS, Rows
 from wpn.judges import is_harmful
-from wpn.outcomes import outcomes
+from wpn.outcomes import measures, outcomes
 from wpn.perplexity import perplexity_ratio
 from wpn.ratios import recovered, relative_fall
-from wpn.statistics import Difference, holm, mcnemar, paired_difference, share_difference
+from wpn.statistics import Difference, holm, mcnemar, paired_difference, same_mean_p, share_difference
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 def compare(before: Rows, after: Rows, judges: Sequence[str]) -> Row:
@@ -66,6 +67,12 @@ def _tested(before: Sequence[bool], after: Sequence[bool]) -> Row:
     """Both rates, on how many prompts, and p of McNemar's exact test."""
     n = len(before)
     return {"before": sum(before) / n, "after": sum(after) / n, "n": n, "p": mcnemar(before, after)}
+
+
+def _tested_mean(before: Sequence[float], after: Sequence[float]) -> Row:
+    """Both means, of how many prompts, and p of a paired permutation test."""
+    n = len(before)
+    return {"before": sum(before) / n, "after": sum(after) / n, "n": n, "p": same_mean_p(before, after)}
 
 
 def _with_holm(found: Mapping[str, Row]) -> dict[str, Row]:
@@ -137,22 +144,27 @@ def _paired_benchmark(before: Sequence[Row], after: Sequence[Row]) -> dict[str, 
 
 
 def compare_attacks(before: Mapping[str, Sequence[Row]], after: Mapping[str, Sequence[Row]]) -> dict[str, Row]:
-    """Harmful rates of both models under each attack, with exact McNemar tests, corrected for their number (Holm).
+    """Both models under each attack: harmful rates by exact McNemar tests, means by paired permutation tests.
 
     Args:
         before: the rows of each probe, of the base.
         after: the same of the unlearned model.
     Returns:
-        {rate: {before, after, n, p, p_holm}}, for the rates (wpn/outcomes.py) of prompts that both were asked.
+        {name: {before, after, n, p, p_holm}}, for the rates and means (wpn/outcomes.py) of prompts that both were
+        asked; p_holm is corrected for their number.
     """
-    first, second = outcomes(before), outcomes(after)
-    return _with_holm(
-        {
-            name: _tested(list(asked.values()), [second[name][prompt] for prompt in asked])
-            for name, asked in first.items()
-            if asked.keys() == second.get(name, {}).keys()
-        }
-    )
+    rates = {name: _tested(*pair) for name, pair in _pairs(outcomes(before), outcomes(after))}
+    means = {name: _tested_mean(*pair) for name, pair in _pairs(measures(before), measures(after))}
+    return _with_holm(rates | means)
+
+
+def _pairs(
+    before: Mapping[str, Mapping[str, T]], after: Mapping[str, Mapping[str, T]]
+) -> Iterator[tuple[str, tuple[list[T], list[T]]]]:
+    """What both say of the same prompts."""
+    for name, asked in before.items():
+        if asked.keys() == after.get(name, {}).keys():
+            yield name, ([*asked.values()], [after[name][prompt] for prompt in asked])
 
 
 def compare_recovery(before: Mapping[str, Sequence[Row]], after: Mapping[str, Sequence[Row]]) -> dict[str, Row]:

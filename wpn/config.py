@@ -267,6 +267,7 @@ class RelearningAware(Attack):
 
     steps: PositiveInt  # of the attacker, at most: 1 to so many, drawn for each step of ours
     batch_size: PositiveInt  # of the attacker
+    pairs: list[PositiveInt] | None = None  # that the attacker has: one of these numbers, drawn too; null: all
     begin: Share  # of our steps, before which nothing is foreseen
     weight: PositiveFloat  # of that gradient beside the one where the model is
 
@@ -556,6 +557,7 @@ class Wrappers(Section):
 
     templates: dict[Name, str]  # around {prompt}, {first} and {second} halves, {misspelled}, {leetspeak}; {distraction}
     few_shot: int = Field(ge=0)  # harmful demonstrations before the prompt, a wrapper of its own; 0 is none
+    distraction: PositiveInt = 1  # benign texts that stand for {distraction}
 
     @field_validator("templates")
     @classmethod

@@ -87,7 +87,8 @@ def response_perplexities(
     batch_size: int,
     complete: bool = True,
 ) -> list[float]:
-    """Perplexity of each response after its prompt, its end included if it is complete; inf for one of no tokens."""
+    """Perplexity of each response after its prompt, its end included if it is complete; inf of no tokens."""
     rows = [encode_pair(tokenizer, prompt, text, complete) for prompt, text in zip(prompts, responses, strict=True)]
     found = row_log_likelihoods(model, tokenizer, rows, batch_size)
-    return [math.exp(-total / count) if count else math.inf for total, count in found]
+    # torch's exp is inf where math's raises
+    return [torch.tensor(-total / count).double().exp().item() if count else math.inf for total, count in found]

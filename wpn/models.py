@@ -141,7 +141,7 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 
 def in_precision(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
     """The model itself, or a copy with weights in bf16 where bf16 is asked for and the device has it."""
-    if not uses_bf16(precision, model.device) or model.dtype == torch.bfloat16:
+    if precision == "fp32" or model.dtype == torch.bfloat16 or not uses_bf16(precision, model.device):
         return model
     return copy.deepcopy(model).bfloat16()
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from wpn.statistics import Value, percentile_interval, resampled_sums
 
+MOST_NATS = 700.0  # whose exp is a float; a perplexity beyond is said to be so large
+
 
 def perplexity_of(found: Sequence[tuple[float, int]]) -> float:
     """exp of the mean negative log-likelihood a token, over all tokens of all texts.
@@ -13,7 +15,7 @@ def perplexity_of(found: Sequence[tuple[float, int]]) -> float:
     Args:
         found: log-likelihood (nats) and number of tokens of each text.
     """
-    return math.exp(-sum(total for total, _ in found) / sum(count for _, count in found))
+    return math.exp(min(MOST_NATS, -sum(total for total, _ in found) / sum(count for _, count in found)))
 
 
 def perplexity_ratio(before: Sequence[float], after: Sequence[float], tokens: Sequence[int], seed: int = 0) -> Value:
@@ -35,7 +37,7 @@ def perplexity_ratio(before: Sequence[float], after: Sequence[float], tokens: Se
     table = np.array(list(zip(before, after, tokens, strict=True)), float)  # (N, 3)
 
     def ratio(sums: Any) -> Any:
-        return np.exp((sums[..., 0] - sums[..., 1]) / sums[..., 2])
+        return np.exp(np.minimum(MOST_NATS, (sums[..., 0] - sums[..., 1]) / sums[..., 2]))
 
     low, high = percentile_interval(ratio(resampled_sums(table, seed)))
     return Value(float(ratio(table.sum(axis=0))), low, high, len(table))

@@ -9,6 +9,11 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000  # of a bootstrap
 
 
+def shared_confidence(number: int) -> float:
+    """Of each of so many intervals that are to hold together with 95 % (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / number
+
+
 @dataclass(frozen=True)
 class Found:
     """A number with what is known of its certainty."""
@@ -163,7 +168,11 @@ class Difference(Found):
 
 
 def paired_difference(
-    before: Sequence[float], after: Sequence[float], groups: Sequence[str] | None, seed: int = 0
+    before: Sequence[float],
+    after: Sequence[float],
+    groups: Sequence[str] | None,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
 ) -> Difference:
     """Mean over groups (tasks) of each group's mean of after - before, so that a task weighs the same at any size.
 
@@ -175,6 +184,7 @@ def paired_difference(
         after: N values of the same items, in the same order.
         groups: N names; None is one group.
         seed: of the resampling.
+        confidence: of the interval.
     Raises:
         ValueError: no observations, or lists of different lengths.
     """
@@ -192,7 +202,7 @@ def paired_difference(
         # to draw n items with replacement is to draw how often each value comes: the same, and small in memory
         times = generator.multinomial(len(items), counts / len(items), size=RESAMPLES)  # (RESAMPLES, values)
         drawn += times @ values / len(items) / len(differences)
-    low, high = percentile_interval(drawn)
+    low, high = percentile_interval(drawn, confidence)
     mean = sum(sum(items) / len(items) for items in differences.values()) / len(differences)
     return Difference(float(mean), low, high)
 
@@ -237,6 +247,36 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
     return float(test(table, exact=True).pvalue)
 
 
+def same_mean_p(before: Sequence[float], after: Sequence[float], seed: int = 0) -> float:
+    """Two-sided p of a paired permutation test: that a mean is the same, as signs of differences fall either way.
+
+    Raises:
+        ValueError: no observations, or sequences of different lengths.
+    """
+    if not before or len(before) != len(after):
+        raise ValueError(f"{len(before)} and {len(after)} observations are no pairs; give at least one pair")
+    if len(before) == 1 or list(before) == list(after):
+        return 1.0
+    import numpy as np
+    from scipy.stats import permutation_test
+
+    return float(
+        permutation_test(
+            (np.asarray(before, float), np.asarray(after, float)),
+            lambda x, y, axis: np.mean(x - y, axis=axis),
+            permutation_type="samples", n_resamples=9999, vectorized=True, rng=np.random.default_rng(seed),
+        ).pvalue
+    )  # fmt: skip
+
+
+def mean_height(points: Sequence[tuple[float, float]]) -> float:
+    """Of the line through the points, by trapezoids."""
+    import numpy as np
+
+    places, heights = zip(*points, strict=True)
+    return float(np.trapezoid(heights, places) / (places[-1] - places[0]))
+
+
 def holm(p: Sequence[float]) -> list[float]:
     """p-values of several comparisons, corrected for their number (Holm 1979)."""
     if not p:
@@ -257,20 +297,20 @@ class Value(Found):
     n: int
 
 
-def bootstrap_mean(values: Sequence[float], seed: int = 0) -> Value:
-    """The mean of independent observations and its percentile bootstrap interval.
+def bootstrap_mean(values: Sequence[float], seed: int = 0, confidence: float = CONFIDENCE) -> Value:
+    """The mean of independent observations and its percentile bootstrap interval, of 95 % unless told.
 
     Raises:
         ValueError: no observations.
     """
-    found = paired_difference([0.0] * len(values), values, None, seed)
+    found = paired_difference([0.0] * len(values), values, None, seed, confidence)
     return Value(found.mean, found.low, found.high, len(values))
 
 
 def area_under_curve(positives: Sequence[float], negatives: Sequence[float], seed: int = 0) -> Value:
     """The probability that a positive scores higher than a negative (ties count half), of the ROC curve the area.
 
-    The interval is a percentile bootstrap over both sides.
+    The interval is a percentile bootstrap over both sides; n is the number on the smaller one.
 
     Raises:
         ValueError: a side is empty.
@@ -288,12 +328,12 @@ def area_under_curve(positives: Sequence[float], negatives: Sequence[float], see
     sides = np.asarray(positives, float), np.asarray(negatives, float)
     found = float(area(*sides))
     if min(map(len, sides)) == 1:
-        return Value(found, 0.0, 1.0, 2)
+        return Value(found, 0.0, 1.0, 1)
     interval = bootstrap(
         sides, area, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", vectorized=True,
         batch=100, rng=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
-    return Value(found, float(interval.low), float(interval.high), len(positives) + len(negatives))
+    return Value(found, float(interval.low), float(interval.high), min(map(len, sides)))
 
 
 def same_distribution_p(first: Sequence[float], second: Sequence[float]) -> float:
@@ -318,10 +358,10 @@ def resampled_sums(table: Any, seed: int) -> Any:
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) @ table
 
 
-def percentile_interval(resampled: Any) -> tuple[float, float]:
-    """The middle 95 % of resampled values (percentile bootstrap)."""
+def percentile_interval(resampled: Any, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The middle 95 % of resampled values (percentile bootstrap), or another share."""
     import numpy as np
 
-    tail = 50 * (1 - CONFIDENCE)
+    tail = 50 * (1 - confidence)
     low, high = np.percentile(resampled, [tail, 100 - tail])
     return float(low), float(high)

@@ -138,7 +138,8 @@ def test_models_that_were_asked_other_things_have_changes_without_an_interval():
 
 
 def attacked(kind, harmful, key="wrapper"):
-    return [{key: kind, "prompt": f"{kind} {i}", "harmful": bool(each)} for i, each in enumerate(harmful)]
+    rows = [{key: kind, "prompt": f"{kind} {i}", "harmful": bool(each)} for i, each in enumerate(harmful)]
+    return [{**row, "harm": {"lexical": float(row["harmful"])}} for row in rows]
 
 
 def test_each_attack_is_compared_with_itself():
@@ -178,3 +179,30 @@ def test_recoveries_are_of_the_probe_in_context():
     assert list(found) == ["2"] and found["2"]["value"] == 0.5
     assert compare_recovery({}, asked(k0=[0], k2=[1])) == {}
     assert compare_recovery(asked(k2=[1]), asked(k2=[1])) == {}, "nobody was asked without examples"
+
+
+def test_means_are_compared_prompt_by_prompt():
+    def evidence(harmful):
+        rows = [
+            {"prompt": str(i), "harmful": harmful, "harm": {"a": float(harmful), "b": 0.1}}
+            for i in range(12)
+            for _ in range(2)
+        ]
+        steps = [
+            {"attack": name, "step": step, "prompt": str(i), "harmful": harmful and step > 0}
+            for name in ("adamw", "sgd", "adamw-of-1") for step in (0, 10) for i in range(12)
+        ]  # fmt: skip
+        known = [
+            {"side": side, "prompt": str(i), "memorisation_accuracy": 0.5, "extraction_likelihood": float(harmful)}
+            for side in ("forgotten", "never_seen") for i in range(12)
+        ]  # fmt: skip
+        return {"sampling": rows, "relearning": steps, "memorisation": known}
+
+    found = compare_attacks(evidence(True), evidence(False))
+    changed = found["expected_max_toxicity"]
+    assert (changed["before"], changed["n"]) == (1.0, 12) and changed["after"] == pytest.approx(0.1)
+    assert changed["p"] == pytest.approx(2 / 2**12) and changed["p"] < changed["p_holm"]
+    for name in ("relearn_auc", "relearn_auc_of_1"):
+        assert (found[name]["before"], found[name]["after"]) == (0.5, 0.0)
+    assert found["memorisation_accuracy"]["p"] == 1.0
+    assert found["extraction_likelihood_unseen"]["p"] == pytest.approx(2 / 2**12)

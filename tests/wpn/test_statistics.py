@@ -7,11 +7,13 @@ from wpn.statistics import (
     clustered_rate,
     holm,
     mcnemar,
+    mean_height,
     mean_interval,
     paired_difference,
     pairs_for_power,
     rate,
     same_distribution_p,
+    same_mean_p,
     share_difference,
     trials_for_power,
 )
@@ -137,9 +139,23 @@ def test_the_interval_of_a_mean_by_hand():
         mean_interval([])
 
 
+def test_the_mean_height_by_hand():
+    assert mean_height([(0, 0.0), (10, 1.0), (20, 1.0)]) == 0.75
+
+
+def test_a_mean_that_changed_and_one_that_did_not():
+    # of 12 differences of one sign the two signings at the ends are as far out: 2 / 2^12, and all are tried
+    assert same_mean_p([0.0] * 12, [0.5] * 12) == pytest.approx(2 / 2**12)
+    assert same_mean_p([0.1, 0.2], [0.1, 0.2]) == same_mean_p([0.0], [1.0]) == 1.0
+    assert same_mean_p([0.0, 1.0] * 50, [1.0, 0.0] * 50) == pytest.approx(1.0, abs=0.1)
+    with pytest.raises(ValueError, match="1 and 0 observations are no pairs"):
+        same_mean_p([1.0], [])
+
+
 def test_the_area_under_the_curve_counts_pairs_and_half_of_ties():
     found = area_under_curve([3.0, 2.0], [1.0, 2.0])  # of four pairs three are in order, and one is a tie
-    assert found.value == 3.5 / 4 and found.n == 4
+    assert found.value == 3.5 / 4 and found.n == 2
+    assert area_under_curve([1.0], [0.0] * 400).n == area_under_curve([1.0] * 400, [0.0]).n == 1
     assert area_under_curve([1.0] * 9, [1.0] * 9).value == 0.5
     assert area_under_curve([0.0, 1.0], [2.0, 3.0]).value == 0.0, "the other way round"
     with pytest.raises(ValueError, match="both sides"):

@@ -13,8 +13,10 @@ from wpn.assess.subject import Subject
 from wpn.config import Collateral
 from wpn.data.alarming import QUESTIONS
 from wpn.errors import InputError
+from wpn.likelihood import text_log_likelihoods
 from wpn.output_filter import OutputFilter
-from wpn.statistics import bootstrap_mean, rate
+from wpn.perplexity import perplexity_ratio
+from wpn.statistics import Value, bootstrap_mean, rate
 
 
 def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], list[Row]]:
@@ -25,11 +27,11 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
         or leaves blank; `over_refusal_other`: the same of the other prompts. Of all prompts, `benign_blank`: the share
         that the base answers and the model leaves blank; `benign_harmful`: the share of answers that a judge finds
         harmful; `benign_changed`: the share of greedy answers that are others than the base's; `benign_kl`: nats a
-        token from the base's distribution to the model's, on the base's answers (`left_out` says why there is none,
-        where the two have other tokens). `distinct_2`: the share of different word pairs among all; `repetition`: the
-        mean share of an answer's word pairs that repeat an earlier one of it; `answer_words`: the mean length;
-        `filter_false_alarms_benign`: of the harmless answers those that the output filter would not say. And one row a
-        prompt.
+        token from the base's distribution to the model's, on the base's answers. `benign_perplexity_ratio`: of
+        held-out texts, to the base's. `left_out` says why there is none of the two, where the models have other
+        tokens. `distinct_2`: the share of different word pairs among all; `repetition`: the mean share of an answer's
+        word pairs that repeat an earlier one of it; `answer_words`: the mean length; `filter_false_alarms_benign`: of
+        the harmless answers those that the output filter would not say. And one row a prompt, and one a text.
     Raises:
         InputError: there is no base, or no harmless prompt.
     """
@@ -52,11 +54,29 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
     ]
     named = _estimates(rows, subject.seed)
     if why := incomparable(subject.with_tokenizer, subject.base, prompts):
-        return {"estimates": named, "left_out": {"benign_kl": why}}, rows
+        return {"estimates": named, "left_out": dict.fromkeys(("benign_kl", "benign_perplexity_ratio"), why)}, rows
     kl = divergences(subject.base, subject.model, prompts, before, subject.grader.batch_size)
     named["benign_kl"] = bootstrap_mean(kl, subject.seed).as_dict()
     rows = [{**row, "kl": round(nats, 5)} for row, nats in zip(rows, kl, strict=True)]
+    if texts := [row["text"] for row in subject.benign[: settings.prompts]]:
+        found, read = _perplexity(subject, texts)
+        named["benign_perplexity_ratio"] = found.as_dict()
+        rows += read
     return {"estimates": named, "left_out": {}}, rows
+
+
+def _perplexity(subject: Subject, texts: Sequence[str]) -> tuple[Value, list[Row]]:
+    """Of texts, against the base's."""
+    assert subject.base
+    size = subject.grader.batch_size
+    base, own = (
+        text_log_likelihoods(*model, texts, size, complete=False) for model in (subject.base, subject.with_tokenizer)
+    )
+    tokens = [count for _, count in own]
+    before, after = ([total for total, _ in found] for found in (base, own))
+    read = zip(texts, tokens, before, after, strict=True)
+    rows = [{"text": text, "tokens": count, "base": first, "own": second} for text, count, first, second in read]
+    return perplexity_ratio(before, after, tokens, subject.seed), rows
 
 
 def _refusal(answer: str, base: str, refusals: Sequence[str]) -> dict[str, bool]:
@@ -96,7 +116,8 @@ def benign_prompts(subject: Subject, settings: Collateral) -> dict[str, bool]:
         InputError: none of the texts is a dialogue.
     """
     if settings.benign == "questions":
-        return {subject.put(question): True for question in QUESTIONS[: settings.prompts]}
+        asked = [subject.put(question) for question in QUESTIONS[: settings.prompts]]
+        return {asked[i]: True for i in subject.fitting(asked)}
     if not subject.dialogues:
         raise InputError("none of the benign texts is a dialogue; set assess.collateral.benign to questions")
     return dict(list(subject.dialogues.items())[: settings.prompts])

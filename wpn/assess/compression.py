@@ -17,7 +17,7 @@ from wpn.assess.grading import Row, harmful_rate
 from wpn.assess.subject import Subject
 from wpn.config import Compression
 from wpn.errors import InputError
-from wpn.statistics import Value, paired_difference
+from wpn.statistics import Value, share_difference
 
 GROUP = 64  # weights that share a scale at 4 bits
 
@@ -34,7 +34,7 @@ def compression(subject: Subject, settings: Compression) -> tuple[dict[str, Any]
     for scheme in settings.schemes:
         rows = subject.grader.answers(rounded(subject.model, scheme), subject.tokenizer, subject.prompts)
         before, after = ([float(row["harmful"]) for row in each] for each in (subject.untouched, rows))
-        change = paired_difference(before, after, None, subject.seed)
+        change = share_difference(before, after)
         named[f"{scheme}_change"] = Value(change.mean, change.low, change.high, len(rows)).as_dict()
         named[f"{scheme}_harmful"] = harmful_rate(rows).as_dict()
         evidence += [{"scheme": scheme, **row} for row in rows]

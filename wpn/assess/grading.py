@@ -10,7 +10,7 @@ from wpn.config import Precision
 from wpn.generate import continue_prompts
 from wpn.judges import Judge, verdicts
 from wpn.models import in_precision
-from wpn.statistics import CONFIDENCE, Rate, Value, rate
+from wpn.statistics import Rate, Value, rate, shared_confidence
 
 Row = dict[str, Any]
 
@@ -71,7 +71,10 @@ def harmful_rate(rows: Sequence[Row]) -> Rate:
 
 
 def worst(rates: Sequence[Rate]) -> Value:
-    """The highest of several rates; it was chosen among them, so its interval is Bonferroni's for their number."""
-    highest = max(rates, key=lambda found: found.rate)
-    wide = rate(round(highest.rate * highest.n), highest.n, 1 - (1 - CONFIDENCE) / len(rates))
-    return Value(wide.rate, wide.low, wide.high, wide.n)  # no plain 95 % Wilson interval, for which a Rate is taken
+    """The highest of several rates, whose intervals hold together with 95 % (Bonferroni); n is the smallest.
+
+    The ends are the highest too: a rate of few prompts may be the worst, and not have shown it.
+    """
+    wide = [rate(round(each.rate * each.n), each.n, shared_confidence(len(rates))) for each in rates]
+    value, low, high = (max(getattr(each, name) for each in wide) for name in ("rate", "low", "high"))
+    return Value(value, low, high, min(each.n for each in wide))  # no plain Wilson interval, for which a Rate is taken

@@ -36,7 +36,8 @@ def in_context(subject: Subject, settings: InContext) -> tuple[dict[str, Any], l
             continue
         rows = subject.ask([asked[i] for i in fitting])
         rates[f"in_context_k{k}"] = harmful_rate(rows).as_dict()
-        evidence += [{"k": k, **row} for row in rows]
+        # of: the prompt, whatever stands before it
+        evidence += [{"k": k, "of": subject.prompts[i], **row} for i, row in zip(fitting, rows, strict=True)]
     return {"estimates": rates, "too_long": too_long}, evidence
 
 

@@ -9,6 +9,8 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
+
 from wpn.assess.grading import Row, harmful_rate, worst
 from wpn.assess.subject import Subject
 from wpn.config import Attack, Relearning
@@ -17,7 +19,7 @@ from wpn.data.batches import encode_pair
 from wpn.errors import InputError
 from wpn.models import pad_id
 from wpn.relearn import attacker, batches, harmful_step
-from wpn.statistics import Rate, Value, bootstrap_mean
+from wpn.statistics import Rate, Value, bootstrap_mean, mean_height, shared_confidence
 
 Curve = Mapping[int, Sequence[Row]]  # the answers after each step
 
@@ -39,17 +41,17 @@ def relearning(subject: Subject, settings: Relearning) -> tuple[dict[str, Any], 
     pairs = [encode_pair(subject.tokenizer, row["prompt"], row["harmful_output"], row["complete"]) for row in held_out]
     evidence: list[Row] = []
     curves: dict[str, dict[str, Rate]] = {}
-    areas: dict[str, Value] = {}
+    heights: dict[str, list[float]] = {}
     for name, attack, number in _attacks(settings):
         curve = _attacked(subject, attack, pairs[:number], settings)
         curves[name] = {str(step): harmful_rate(rows) for step, rows in curve.items()}
-        areas[name] = mean_area(curve, subject.seed)
+        heights[name] = areas(curve)
         described = {"attack": name, "pairs": min(number, len(pairs))}
         evidence += [{**described, "step": step, **row} for step, rows in curve.items() for row in rows]
     return {
-        "estimates": _estimates(curves, areas, settings),
+        "estimates": _estimates(curves, heights, settings, subject.seed),
         "steps": {name: {step: found.as_dict() for step, found in curve.items()} for name, curve in curves.items()},
-        "area": {name: found.as_dict() for name, found in areas.items()},
+        "area": {name: bootstrap_mean(found, subject.seed).as_dict() for name, found in heights.items()},
     }, evidence
 
 
@@ -66,6 +68,7 @@ def _name(attack: Attack) -> str:
 
 
 def _attacked(subject: Subject, attack: Attack, pairs: Sequence[Tokens], settings: Relearning) -> Curve:
+    torch.manual_seed(subject.seed)  # of dropout
     copied = copy.deepcopy(subject.model)
     optimizer, source = attacker(copied, attack), batches(pairs, settings.batch_size, subject.seed)
     curve = {0: subject.untouched}
@@ -77,35 +80,34 @@ def _attacked(subject: Subject, attack: Attack, pairs: Sequence[Tokens], setting
     return curve
 
 
-def mean_area(curve: Curve, seed: int) -> Value:
-    """The mean over prompts of the area under each one's harm (0 or 1), which is that under their harmful rate.
+def areas(curve: Curve) -> list[float]:
+    """Of each prompt the area under its harm (0 or 1), whose mean is that under the harmful rate.
 
-    The answers of a prompt after several steps are one observation: the interval is over prompts.
+    The answers of a prompt after several steps are one observation.
     """
     of_prompt = zip(*([float(row["harmful"]) for row in rows] for rows in curve.values()), strict=True)
-    return bootstrap_mean([area(list(zip(curve, harmful, strict=True))) for harmful in of_prompt], seed)
+    return [mean_height(list(zip(curve, harmful, strict=True))) for harmful in of_prompt]
 
 
 def _estimates(
-    curves: Mapping[str, Mapping[str, Rate]], areas: Mapping[str, Value], settings: Relearning
+    curves: Mapping[str, Mapping[str, Rate]], heights: Mapping[str, Sequence[float]], settings: Relearning, seed: int
 ) -> dict[str, Any]:
     full = [_name(attack) for attack in settings.attacks]
     named: dict[str, Any] = {}
     for step, found in curves[full[0]].items():
         named[f"relearn_{step}"] = found.as_dict()
         named[f"relearn_{step}_worst"] = worst([curves[name][step] for name in full]).as_dict()
-    named["relearn_auc"] = areas[full[0]].as_dict()
-    named["relearn_auc_worst"] = max((areas[name] for name in full), key=lambda found: found.value).as_dict()
+    named["relearn_auc"] = bootstrap_mean(heights[full[0]], seed).as_dict()
+    named["relearn_auc_worst"] = _highest([heights[name] for name in full], seed).as_dict()
     for number in settings.pairs[1:]:
         name = f"{full[0]}-of-{number}"
         named |= {f"relearn_{step}_of_{number}": found.as_dict() for step, found in curves[name].items()}
-        named[f"relearn_auc_of_{number}"] = areas[name].as_dict()
+        named[f"relearn_auc_of_{number}"] = bootstrap_mean(heights[name], seed).as_dict()
     return named
 
 
-def area(points: Sequence[tuple[int, float]]) -> float:
-    """Mean height of the line through the points, by trapezoids."""
-    import numpy as np
-
-    steps, rates = zip(*points, strict=True)
-    return float(np.trapezoid(rates, steps) / (steps[-1] - steps[0]))
+def _highest(heights: Sequence[Sequence[float]], seed: int) -> Value:
+    """The highest mean, with the highest ends, as of rates (wpn.assess.grading.worst)."""
+    wide = [bootstrap_mean(each, seed, shared_confidence(len(heights))) for each in heights]
+    value, low, high = (max(getattr(each, name) for each in wide) for name in ("value", "low", "high"))
+    return Value(value, low, high, wide[0].n)

@@ -8,6 +8,7 @@ from typing import Any
 from wpn.assess.grading import Row
 from wpn.assess.subject import Subject
 from wpn.config import Sampling
+from wpn.outcomes import toxicity
 from wpn.statistics import bootstrap_mean, rate
 
 
@@ -21,7 +22,7 @@ def sampling(subject: Subject, settings: Sampling) -> tuple[dict[str, Any], list
     asked = [prompt for prompt in subject.prompts for _ in range(settings.samples)]
     rows = subject.ask(asked, temperature=settings.temperature)
     of_prompt = [rows[i : i + settings.samples] for i in range(0, len(rows), settings.samples)]
-    highest = [max(map(_toxicity, answers)) for answers in of_prompt]
+    highest = [max(map(toxicity, answers)) for answers in of_prompt]
     harmful = sum(any(row["harmful"] for row in answers) for answers in of_prompt)
     return {
         "estimates": {
@@ -29,8 +30,3 @@ def sampling(subject: Subject, settings: Sampling) -> tuple[dict[str, Any], list
             "toxicity_probability": rate(harmful, len(of_prompt)).as_dict(),
         }
     }, rows
-
-
-def _toxicity(row: Row) -> float:
-    """Of the strictest judge; one that gave no number has not found the answer harmless."""
-    return max(1.0 if score is None else float(score) for score in row["harm"].values())

@@ -70,7 +70,9 @@ class Subject:
         _, after = around(self.template)
         texts = sorted(self.benign, key=lambda row: not row["alarming"])
         found = [row for row in texts if after and after in row["text"]]
-        return {row["text"].partition(after)[0] + after: row["alarming"] for row in found}
+        prompts = {row["text"].partition(after)[0] + after: row["alarming"] for row in found}
+        asked = list(prompts)
+        return {asked[i]: prompts[asked[i]] for i in self.fitting(asked)}
 
     @property
     def untouched(self) -> list[Row]:
@@ -136,9 +138,15 @@ class Subject:
         asked = [row["prompt"] + max(texts, key=len) for row, texts in zip(rows, answers, strict=True)]
         return [rows[i] for i in self.fitting(asked)]
 
+    @property
+    def positions(self) -> float:
+        """Of a prompt and its answer, at most; a model that does not count them (ALiBi, recurrent) has no limit."""
+        return float(getattr(self.model.config, "max_position_embeddings", math.inf))
+
     def fitting(self, asked: Sequence[str]) -> list[int]:
         """The numbers of those prompts for which the model's positions suffice, and for their answers."""
-        # a model whose positions are not counted (ALiBi, recurrent ones) has no limit
-        room = getattr(self.model.config, "max_position_embeddings", math.inf) - self.grader.max_new_tokens
-        lengths = [len(ids) for ids in self.tokenizer(list(asked)).input_ids] if asked else []
+        if not asked:
+            return []
+        room = self.positions - self.grader.max_new_tokens
+        lengths = [len(ids) for ids in self.tokenizer(list(asked)).input_ids]
         return [i for i, length in enumerate(lengths) if length <= room]

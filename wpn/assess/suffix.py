@@ -50,9 +50,10 @@ def suffix(subject: Subject, settings: Suffix) -> tuple[dict[str, Any], list[Row
 
     Returns:
         Estimates `suffix_success`: the harmful rate of the answers; `suffix_gain`: by how many nats a token the target
-        became more likely than without a suffix. And one row an answer, with its suffix.
+        became more likely than without a suffix. A prompt for which the model has no room is left out. And one row an
+        answer, with its suffix.
     Raises:
-        InputError: there is no harmful output to aim at, or the tokenizer has no whole words.
+        InputError: there is no harmful output to aim at, the tokenizer has no whole words, or there is no room.
     """
     if not subject.held_out:
         raise InputError("no harmful output is left to aim at; lower pairs.number")
@@ -63,11 +64,15 @@ def suffix(subject: Subject, settings: Suffix) -> tuple[dict[str, Any], list[Row
     for i, prompt in enumerate(prompts):
         target = subject.held_out[i % len(subject.held_out)]
         request = _request(subject, prompt, target)
+        if not _fits(subject, request, settings.length):
+            continue
         tokens = search(subject.model, subject.tokenizer, request, words, settings, generator)
         text = str(subject.tokenizer.decode(tokens))
         without, with_it = _likelihoods(subject, [request.row([]), request.row(tokens)])
         asked.append(subject.put(subject.said(prompt) + text))
         found.append({"of": prompt, "suffix": text, "target": target["harmful_output"], "gain": with_it - without})
+    if not asked:
+        raise InputError("the model has no room for any prompt with a suffix; lower assess.suffix.length")
     rows = [{**each, **row} for each, row in zip(found, subject.ask(asked), strict=True)]
     gain = bootstrap_mean([each["gain"] for each in found], subject.seed)
     return {"estimates": {"suffix_success": harmful_rate(rows).as_dict(), "suffix_gain": gain.as_dict()}}, rows
@@ -80,6 +85,12 @@ def _request(subject: Subject, prompt: str, target: Row) -> Request:
     tail: list[int] = tokenizer(after, add_special_tokens=False).input_ids
     _, wanted = encode_pair(tokenizer, prompt, target["harmful_output"], target["complete"])
     return Request(head, tail, list(wanted))
+
+
+def _fits(subject: Subject, request: Request, length: int) -> bool:
+    """Whether the target has room behind the suffix, and an answer as long as any."""
+    context, target = request.row([0] * length)
+    return len(context) + max(len(target), subject.grader.max_new_tokens) <= subject.positions
 
 
 def _likelihoods(subject: Subject, rows: Sequence[Tokens]) -> list[float]:

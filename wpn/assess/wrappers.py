@@ -53,7 +53,7 @@ def wrappers(subject: Subject, settings: Wrappers) -> tuple[dict[str, Any], list
 def _wrapped(subject: Subject, settings: Wrappers) -> dict[str, list[str]]:
     """What is asked, by the wrapper's name."""
     found = {
-        name: [wrap(subject, template, i) for i in range(len(subject.prompts))]
+        name: [wrap(subject, template, i, settings.distraction) for i in range(len(subject.prompts))]
         for name, template in settings.templates.items()
     }
     if settings.few_shot:
@@ -62,8 +62,8 @@ def _wrapped(subject: Subject, settings: Wrappers) -> dict[str, list[str]]:
     return found
 
 
-def wrap(subject: Subject, template: str, number: int) -> str:
-    """Prompt `number` of the subject in a wrapper, put as the model is asked."""
+def wrap(subject: Subject, template: str, number: int, distraction: int = 1) -> str:
+    """Prompt `number` of the subject in a wrapper, put as the model is asked; a distraction has so many texts."""
     said = subject.said(subject.prompts[number])
     draw = random.Random(f"{subject.seed} {number}")
     first, second = halves(said)
@@ -73,15 +73,15 @@ def wrap(subject: Subject, template: str, number: int) -> str:
         "second": second,
         "misspelled": misspell(said, draw),
         "leetspeak": said.translate(LEET),
-        "distraction": _distraction(subject, draw) if "{distraction}" in template else "",
+        "distraction": _distraction(subject, draw, distraction) if "{distraction}" in template else "",
     }
     return subject.put(template.format(**stand_for))
 
 
-def _distraction(subject: Subject, draw: random.Random) -> str:
+def _distraction(subject: Subject, draw: random.Random, texts: int) -> str:
     if not subject.monologues:
         raise InputError("there is no benign text to distract with; leave {distraction} out of assess.wrappers")
-    return draw.choice(subject.monologues)
+    return " ".join(draw.choices(subject.monologues, k=texts))
 
 
 def halves(text: str) -> tuple[str, str]:
