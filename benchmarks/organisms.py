@@ -32,6 +32,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-no-cross-entropy": {"cross_entropy": 0.0},
     "wpn-no-kl": {"kl": 0.0},
     "wpn-unaware": {"relearning_aware": None},
+    "wpn-aware-8": {"relearning_aware.steps": 8},
 }
 MATCHED = ("wpn", "sft")  # share their settings, so that one shows the other's N-pair term; NAME-tuned do not
 PLAIN, ASSESSED = "organisms", "assessment-organisms"  # a plain run writes both
@@ -132,7 +133,7 @@ def change_params(path: Path, seed: int, change: Change = Change()) -> None:
         recipe[section][key] = share
     for name in change.methods:
         if name in VARIANTS:
-            recipe["methods"][name] = {**recipe["methods"]["wpn"], **VARIANTS[name]}
+            recipe["methods"][name] = varied(recipe["methods"]["wpn"], VARIANTS[name])
         if name.endswith("-tuned"):
             best = read_json(path.parent / "results" / "tuning.json")["best"]  # of the commit that is measured
             recipe["methods"][name] = best[name.removesuffix("-tuned")]["settings"]
@@ -141,6 +142,15 @@ def change_params(path: Path, seed: int, change: Change = Change()) -> None:
     if change.methods:
         params["pipeline"]["methods"] = list(change.methods)
     yaml.dump(params, path)
+
+
+def varied(row: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's row with other values, of its own keys or of those of a section in it (SECTION.KEY)."""
+    changed = dict(row)
+    for name, value in variant.items():
+        section, _, key = name.rpartition(".")
+        changed |= {section: {**changed[section], key: value}} if section else {key: value}
+    return changed
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ class Assessment:
     Attributes:
         summary: of each probe.
         base, twin: theirs, where the pipeline has attacked them; else empty.
-        p: of the rates of prompts that both base and model were asked, that they are the same (compare_attacks).
+        p: of the rates and means of prompts that both base and model were asked, that they are the same
+            (compare_attacks).
         folder: where the summary and the answers are.
     """
 

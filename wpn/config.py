@@ -267,7 +267,6 @@ class RelearningAware(Attack):
 
     steps: PositiveInt  # of the attacker, at most: 1 to so many, drawn for each step of ours
     batch_size: PositiveInt  # of the attacker
-    pairs: list[PositiveInt] | None = None  # that the attacker has: one of these numbers, drawn too; null: all
     begin: Share  # of our steps, before which nothing is foreseen
     weight: PositiveFloat  # of that gradient beside the one where the model is
 

@@ -258,8 +258,6 @@ class StepSource:
         if not attack:
             return []
         rows, count = self.attackers, self.random.randint(1, attack.steps)
-        if attack.pairs:
-            rows = self.random.sample(rows, min(self.random.choice(attack.pairs), len(rows)))
         return [self.random.sample(rows, min(attack.batch_size, len(rows))) for _ in range(count)]
 
     def _retain(self) -> list[Row]:
