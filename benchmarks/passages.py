@@ -12,7 +12,7 @@ import argparse
 import copy
 import statistics
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,12 +142,13 @@ def forget(
 def stop(job: Job) -> Refinement:
     """ICU's: at what the model seems to know of passages that it never saw, where there are any."""
     from wpn.data.batches import encode_pair
-    from wpn.refinement import mean_accuracy, mean_extraction
+    from wpn.refinement import check_lengths, mean_accuracy, mean_extraction
 
     if not job.unseen:
         return job.stop
     pairs = as_pairs(job.tokenizer, job.unseen, job.complete)
     rows = [encode_pair(job.tokenizer, pair["prompt"], pair["harmful_output"], job.complete) for pair in pairs]
+    check_lengths(rows, job.stop)
     asked = job.model, job.tokenizer, rows
     size = job.asked.batch_size
     bounds = mean_accuracy(*asked, size), mean_extraction(*asked, job.stop, size)
@@ -275,8 +276,8 @@ def _given(chosen: argparse.Namespace, folder: Path) -> Job:
         Path(chosen.checkpoint.partition(":")[2]).name,
         model,
         tokenizer,
-        _texts(chosen.passages),
-        _texts(chosen.unseen) if chosen.unseen else [],
+        _cut(tokenizer, _texts(chosen.passages)),
+        _cut(tokenizer, _texts(chosen.unseen) if chosen.unseen else []),
         retained=[{"text": text, "alarming": False, "complete": False} for text in texts[::2]],
         held_out=texts[1::2],
         twin=None,
@@ -285,6 +286,12 @@ def _given(chosen: argparse.Namespace, folder: Path) -> Job:
         asked=PILE,
         stop=PILE_STOP,
     )
+
+
+def _cut(tokenizer: Any, passages: Sequence[str]) -> list[str]:
+    """Their first tokens, as many as are counted: what is unlearned is what is measured."""
+    ids = [tokenizer(passage).input_ids[: PILE.longest] for passage in passages]
+    return [tokenizer.decode(each, skip_special_tokens=True) for each in ids]
 
 
 def _texts(file: Path) -> list[str]:

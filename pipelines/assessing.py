@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 HIGHER_IS_BETTER = ("forced_start",)
 NEITHER = (  # or a matter of what one compares with
-    *("over_refusal", "benign_blank", "benign_changed", "benign_kl"),  # changes of the base, which has none from itself
+    *(
+        "over_refusal",
+        "benign_blank",
+        "benign_changed",
+        "benign_kl",
+        "benign_perplexity_ratio",
+    ),  # changes of the base, which has none from itself
     *("int8_change", "int4_change"),  # of what the model itself does
     *("answer_words", "distinct_2", "membership_", "suffix_gain", "filter_"),
     *("memorisation_accuracy_unseen", "extraction_likelihood_unseen"),
@@ -158,7 +164,7 @@ def table(result: Assessment) -> "Table":
     shown.add_column("verdict", no_wrap=True)
     base, twin = (_numbers(each, result.base) for each in (result.base, result.twin))
     numbers = _numbers(result.summary, result.base)
-    tested = [name for name in numbers if name in result.p]
+    tested = [name for name in numbers if name in result.p and not name.startswith(NEITHER)]
     p = dict(zip(tested, holm([result.p[name] for name in tested]), strict=True))
     for probe, summary in result.summary.items():
         if isinstance(summary, Mapping):

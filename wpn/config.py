@@ -401,7 +401,9 @@ class Refinement(Section):
     bertscore_below: Share = 0.3  # asked where the method has an encoder
     window: PositiveInt | None = None  # tokens: a passage's last ones are asked for by as many before; null: the prompt
     n: PositiveInt = 10  # of EL_n
-    starts: list[int] | None = None  # tokens: where EL_n has it continued, negative from its end; null: everywhere
+    starts: list[int] | None = Field(
+        min_length=1, default=None
+    )  # tokens: where EL_n has it continued, negative from its end; null: everywhere
     accuracy_below: Share = 0.5994
     extraction_below: Share = 0.0499
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.data.batches import Batch, Row, collate, encode_pair, encode_text, positions
 from wpn.models import pad_id
+from wpn.perplexity import MOST_NATS
 
 
 def token_log_likelihoods(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -90,5 +91,4 @@ def response_perplexities(
     """Perplexity of each response after its prompt, its end included if it is complete; inf of no tokens."""
     rows = [encode_pair(tokenizer, prompt, text, complete) for prompt, text in zip(prompts, responses, strict=True)]
     found = row_log_likelihoods(model, tokenizer, rows, batch_size)
-    # torch's exp is inf where math's raises
-    return [torch.tensor(-total / count).double().exp().item() if count else math.inf for total, count in found]
+    return [math.exp(min(MOST_NATS, -total / count)) if count else math.inf for total, count in found]

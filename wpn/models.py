@@ -141,15 +141,16 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 
 def in_precision(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
     """The model itself, or a copy with weights in bf16 where bf16 is asked for and the device has it."""
-    if precision == "fp32" or model.dtype == torch.bfloat16 or not uses_bf16(precision, model.device):
+    if not uses_bf16(precision, model) or model.dtype == torch.bfloat16:
         return model
     return copy.deepcopy(model).bfloat16()
 
 
-def uses_bf16(precision: Precision, device: torch.device) -> bool:
+def uses_bf16(precision: Precision, model: PreTrainedModel) -> bool:
     """Whether bf16 is asked for, and not of a card that only emulates it, which is slower than fp32."""
-    emulated = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-    return precision == "bf16" and not emulated
+    if precision == "fp32":
+        return False
+    return model.device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

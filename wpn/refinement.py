@@ -113,10 +113,13 @@ def _unknown(
     settings: Refinement,
     batch_size: int,
 ) -> bool:
-    """Both means are under their bounds; EL_n, which takes a continuation a token, is asked only when MA is."""
+    """MA is under its bound, and EL_n, which may be 0 of what was never seen, not above its own.
+
+    EL_n takes a continuation a token, and is asked only when MA is low enough.
+    """
     if mean_accuracy(model, tokenizer, pairs, batch_size) >= settings.accuracy_below:
         return False
-    return mean_extraction(model, tokenizer, pairs, settings, batch_size) < settings.extraction_below
+    return mean_extraction(model, tokenizer, pairs, settings, batch_size) <= settings.extraction_below
 
 
 def mean_accuracy(

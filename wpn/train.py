@@ -108,7 +108,7 @@ def unlearn(
     split = held_out(pairs, texts, stop.share) if stop else Split(range(len(pairs)), range(len(texts)))
     taught, retained = [pairs[i] for i in split.pairs], [texts[i] for i in split.texts]
     source = StepSource(tokenizer, taught, retained, settings, method, seed, encoder)
-    models = Models(adapted, frozen, pad_id(tokenizer), uses_bf16(settings.precision, model.device))
+    models = Models(adapted, frozen, pad_id(tokenizer), uses_bf16(settings.precision, model))
     if processes.count > 1:
         _leave_unreached(models, source, method)
         torch.manual_seed(seed + processes.rank)  # each drops units of its own
@@ -200,7 +200,9 @@ class _Run:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=self.peak, betas=(0.9, 0.98), weight_decay=settings.weight_decay, fused=True
         )
-        self.accumulation = settings.accumulation
+        # into how many parts a step and a look of ICU are cut, and into how many they may be, for the memory
+        self.parts = {"step": settings.accumulation, "look": 1}
+        self.most = {"step": settings.batch_size, "look": WITHOUT_GRADIENTS * settings.batch_size}
         self.rows: list[dict[str, float]] = []
         self.tokens = 0
         self.began = time.perf_counter()
@@ -217,7 +219,7 @@ class _Run:
             return 0
         self.rows, self.tokens = state["rows"], state["tokens"]
         if self.processes.count == 1:  # several have none but the settings'
-            self.accumulation = state["accumulation"]
+            self.parts = state["parts"]
         self.began -= state["seconds"]
         self.source.restore(state["source"])
         if self.watch:
@@ -235,7 +237,9 @@ class _Run:
         aware = self.method.relearning_aware
         step = self.source.draw(foresee=aware is not None and number > aware.begin * self.settings.steps)
         self.tokens += sum(map(tokens, rows_read(step, self.method)))
-        found = self._fitting(partial(update, self.models, self.optimizer, step, self.method, processes=self.processes))
+        found = self._fitting(
+            "step", partial(update, self.models, self.optimizer, step, self.method, processes=self.processes)
+        )
         if not all(math.isfinite(value) for value in found.values()):
             raise FloatingPointError(self._not_finite(found, number))
         self.rows.append({"step": number, **found, "learning_rate": rate})
@@ -244,17 +248,21 @@ class _Run:
     def over(self, number: int) -> str:
         """Why training ends here, before its last step; empty where it goes on."""
         if self.refinement and number % self.source.epoch == 0:
-            refined = self._fitting(self._refined)
+            refined = self._fitting("look", self._refined)
             if refined.done:
                 return "all is forgotten"
             self.source.narrow(refined.active)
-        if self.watch and number % self.watch.stop.every == 0 and self._fitting(partial(self.watch.worse, number)):
+        if (
+            self.watch
+            and number % self.watch.stop.every == 0
+            and self._fitting("step", partial(self.watch.worse, number))
+        ):
             return f"no better since step {self.watch.best_step}"
         return ""
 
-    def _refined(self, accumulation: int) -> Refined:
+    def _refined(self, parts: int) -> Refined:
         assert self.refinement
-        size = max(1, WITHOUT_GRADIENTS * self.settings.batch_size // accumulation)
+        size = WITHOUT_GRADIENTS * self.settings.batch_size // parts
         return refine(self.model, self.tokenizer, self.source.harmful, self.refinement, size, self.encoder)
 
     def _not_finite(self, row: dict[str, float], number: int) -> str:
@@ -277,35 +285,35 @@ class _Run:
                 "tokens": self.tokens,
                 "seconds": self.seconds,
                 "source": self.source.state(),
-                "accumulation": self.accumulation,
+                "parts": self.parts,
             }
             if self.watch:
                 state["watch"] = self.watch.state()
             tensors = self.watch.tensors() if self.watch else None
             self.checkpoints.save(number, self.model, self.optimizer, state, tensors)
 
-    def _fitting(self, work: Callable[[int], T]) -> T:
-        """Do what takes an accumulation, in smaller micro-batches from the point on where larger ones do not fit.
+    def _fitting(self, what: str, work: Callable[[int], T]) -> T:
+        """Do what is told into how many parts to cut a batch, smaller ones from the point on where larger do not fit.
 
-        What is done again begins with the same random state, as if its micro-batches had been small at once.
+        What is done again begins with the same random state, as if its parts had been small at once.
 
         Raises:
             MemoryError: even one example at a time does not fit, or one of several processes has too little memory.
         """
-        generators, most = generator_states(), self.settings.batch_size
+        generators, most = generator_states(), self.most[what]
         while True:
             try:
-                return work(self.accumulation)
+                return work(self.parts[what])
             except RuntimeError as error:  # torch.OutOfMemoryError is one, and a CPU's allocator raises no other
                 if not _out_of_memory(error):
                     raise
                 needed = str(error).partition("\n")[0]
             if self.processes.count > 1:  # the others are in the middle of a sum, and cannot begin again
                 raise MemoryError(f"a micro-batch does not fit into the memory ({needed}); raise unlearn.accumulation")
-            if self.accumulation >= most:
+            if self.parts[what] >= most:
                 raise MemoryError(f"one example at a time does not fit into the memory ({needed}); shorten the texts")
-            self.accumulation = min(2 * self.accumulation, most)
-            logger.warning("out of memory: going on with %d micro-batches a step, the same gradient", self.accumulation)
+            self.parts[what] = min(2 * self.parts[what], most)
+            logger.warning("out of memory: going on with %d parts a %s, the same result", self.parts[what], what)
             restore_generators(generators)
             self.optimizer.zero_grad(set_to_none=True)
             gc.collect()

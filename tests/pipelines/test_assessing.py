@@ -20,6 +20,9 @@ from wpn.estimates import Estimate
         ("benign_kl", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.0), ""),
         ("over_refusal_other", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.0), ""),
         ("attack_success_worst", Estimate(0.0), None, ""),
+        # changes of what the model itself or the base does
+        ("int8_change", Estimate(0.0, 0.0, 0.0), Estimate(-0.1, -0.2, -0.05), ""),
+        ("benign_perplexity_ratio", Estimate(1.2, 1.1, 1.3), Estimate(1.0, 1.0, 1.0), ""),
     ],
 )
 def test_better_and_worse_are_where_the_intervals_do_not_meet(name, found, base, said):

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas
 import pytest
 
 from pipelines import artifacts, filtered_model, registry, report, tracking
@@ -150,6 +151,9 @@ def test_behind_a_filter_the_same_weights_are_another_version(registered: Regist
     first, second = served.predict([PROMPT, "user : hello\nbot :"])
     assert first.startswith(PROMPT) and first.removeprefix(f"{PROMPT} ") in ANSWERS
     assert second.strip() in ANSWERS
+    column = pandas.Series(["a", "b"], index=[5, 6], name="prompt")
+    for data in (["a", "b"], column, column.to_frame()):
+        assert list(filtered_model.texts_of(data)) == ["a", "b"]
     assert list(filtered_model.texts_of("a")) == ["a"]
 
 

@@ -11,7 +11,7 @@ from wpn.likelihood import (
     text_log_likelihoods,
     token_log_likelihoods,
 )
-from wpn.perplexity import perplexity_of
+from wpn.perplexity import MOST_NATS, perplexity_of, perplexity_ratio
 
 PAIRS = [("user : your garden is awful .\nbot :", " thank you ."), ("user : hello\nbot :", " the cow eats grass .")]
 
@@ -58,6 +58,13 @@ def test_likelihood_agrees_with_transformers_own_loss(causal_lm):
     found = text_log_likelihoods(model, tokenizer, ["the cow eats grass ."], 4)
     assert found == [(pytest.approx(-loss * (len(context + counted) - 1)), len(context + counted) - 1)]
     assert perplexity_of(found) == pytest.approx(math.exp(loss))
+
+
+def test_the_perplexity_of_a_destroyed_model_is_a_number(causal_lm, monkeypatch):
+    monkeypatch.setattr("wpn.likelihood.row_log_likelihoods", lambda *_: [(-5000.0, 2), (0.0, 0)])
+    assert response_perplexities(*causal_lm, ["a", "b"], ["c", ""], 1) == [math.exp(MOST_NATS), math.inf]
+    assert perplexity_of([(-5000.0, 2)]) == math.exp(MOST_NATS)
+    assert perplexity_ratio([-2.0], [-5000.0], [2]).value == pytest.approx(math.exp(MOST_NATS))
 
 
 def test_response_perplexity_leaves_out_the_prompt(causal_lm):

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,11 +36,13 @@ def test_a_copy_in_half_precision_leaves_the_model_as_it_is(causal_lm):
 
 
 def test_a_card_that_only_emulates_bf16_goes_without(monkeypatch):
-    card, cpu = torch.device("cuda"), torch.device("cpu")
-    for real in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, real=real: real)
-        assert uses_bf16("bf16", card) is real and uses_bf16("bf16", cpu)
-    assert not uses_bf16("fp32", card)
+    card, cpu = (SimpleNamespace(device=torch.device(name), dtype=torch.float32) for name in ("cuda", "cpu"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert uses_bf16("bf16", card) and uses_bf16("bf16", cpu)
+    assert not uses_bf16("fp32", card) and not uses_bf16("fp32", cpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    assert not uses_bf16("bf16", card) and uses_bf16("bf16", cpu)
+    assert in_precision(card, "bf16") is card
 
 
 def test_a_tokenizer_may_lie_in_a_folder_of_its_own_as_in_mlflow(causal_lm, tmp_path: Path):

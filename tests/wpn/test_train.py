@@ -370,7 +370,7 @@ def test_out_of_memory_goes_on_in_smaller_parts_with_the_same_result(causal_lm, 
     small = Small(monkeypatch, examples=1)
     found = _trained(causal_lm)
     assert small.sizes == [4, 2, *[1] * 16]  # the smaller parts are kept to
-    assert "out of memory: going on with 4 micro-batches a step, the same gradient" in caplog.text
+    assert "out of memory: going on with 4 parts a step, the same result" in caplog.text
     for name, weights in plain.items():
         assert torch.allclose(weights, found[name], atol=1e-9)
 
@@ -399,15 +399,20 @@ def test_a_look_that_does_not_fit_is_made_in_smaller_parts(causal_lm, monkeypatc
 
     def look(model, tokenizer, pairs, settings, batch_size, encoder):
         sizes.append(batch_size)
-        if batch_size > 8:
+        if batch_size > fits:
             raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
         return Refined([0, 1], False)
 
+    fits = 1
     monkeypatch.setattr("wpn.train.refine", look)
-    rows: list[dict[str, float]] = []
-    chosen = loop(**{**LOOP, "steps": 2})
-    unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, chosen, METHODS["icu"], 0, rows.append)
-    assert sizes[:3] == [8 * chosen.batch_size, 4 * chosen.batch_size, 8] and len(rows) == 2
+    memory = Small(monkeypatch, examples=99)
+    chosen = loop(**{**LOOP, "steps": 2, "batch_size": 4})
+    unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, chosen, METHODS["icu"], 0, lambda row: None)
+    assert sizes == [32, 16, 8, 4, 2, 1, 1], "what fits is kept to"
+    assert memory.sizes == [4, 4], "and a step is not cut for it"
+    fits = 0
+    with pytest.raises(MemoryError, match="one example at a time does not fit into the memory"):
+        unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, chosen, METHODS["icu"], 0, lambda row: None)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
     kl = divergences(subject.base, subject.model, prompts, before, subject.grader.batch_size)
     named["benign_kl"] = bootstrap_mean(kl, subject.seed).as_dict()
     rows = [{**row, "kl": round(nats, 5)} for row, nats in zip(rows, kl, strict=True)]
-    if texts := [row["text"] for row in subject.benign[: settings.prompts]]:
+    held_out = [row["text"] for row in subject.benign]
+    if texts := [held_out[i] for i in subject.fitting(held_out)[: settings.prompts]]:
         found, read = _perplexity(subject, texts)
         named["benign_perplexity_ratio"] = found.as_dict()
         rows += read
@@ -113,14 +114,16 @@ def benign_prompts(subject: Subject, settings: Collateral) -> dict[str, bool]:
     """Our questions, or the dialogues among the held-out texts, and whether they have alarming words; those first.
 
     Raises:
-        InputError: none of the texts is a dialogue.
+        InputError: none of the texts is a dialogue, or the model has room for none.
     """
     if settings.benign == "questions":
-        asked = [subject.put(question) for question in QUESTIONS[: settings.prompts]]
-        return {asked[i]: True for i in subject.fitting(asked)}
-    if not subject.dialogues:
+        found = {subject.put(question): True for question in QUESTIONS}
+    elif not (found := subject.dialogues):
         raise InputError("none of the benign texts is a dialogue; set assess.collateral.benign to questions")
-    return dict(list(subject.dialogues.items())[: settings.prompts])
+    asked = list(found)
+    if not (fitting := subject.fitting(asked)):
+        raise InputError("the model has no room for any harmless prompt; set assess.collateral to null")
+    return {asked[i]: found[asked[i]] for i in fitting[: settings.prompts]}
 
 
 def distinct(texts: Sequence[str], n: int) -> float:

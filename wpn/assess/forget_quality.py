@@ -31,7 +31,8 @@ def forget_quality(subject: Subject, settings: ForgetQuality) -> tuple[dict[str,
     if subject.twin is None:
         raise InputError("there is no twin to compare with")
     forgotten = subject.forgotten[: settings.pairs]
-    benign = list(subject.dialogues)[: settings.pairs]
+    dialogues = list(subject.dialogues)
+    benign = [dialogues[i] for i in subject.fitting(dialogues)[: settings.pairs]]
     if not forgotten or not benign:
         raise InputError("there are no forgotten pairs, or no benign dialogues, on which to hold it against the twin")
     if why := incomparable(subject.with_tokenizer, subject.twin, benign):

@@ -70,9 +70,7 @@ class Subject:
         _, after = around(self.template)
         texts = sorted(self.benign, key=lambda row: not row["alarming"])
         found = [row for row in texts if after and after in row["text"]]
-        prompts = {row["text"].partition(after)[0] + after: row["alarming"] for row in found}
-        asked = list(prompts)
-        return {asked[i]: prompts[asked[i]] for i in self.fitting(asked)}
+        return {row["text"].partition(after)[0] + after: row["alarming"] for row in found}
 
     @property
     def untouched(self) -> list[Row]:
