@@ -15,9 +15,10 @@ from wpn.evidence import Rows, mean_accuracy, perplexities, summarise
 from wpn.files import read_jsonl
 from wpn.generate import continue_prompts
 from wpn.judges import Judge, verdicts
-from wpn.likelihood import response_perplexities, text_log_likelihoods
+from wpn.likelihood import response_log_likelihoods, text_log_likelihoods
 from wpn.meaningful import Fluency, why_not_meaningful
 from wpn.models import in_precision
+from wpn.perplexity import perplexity_of
 
 Row = dict[str, Any]
 
@@ -141,9 +142,9 @@ class Evaluator:
         )
 
     def _fluency_of(self, rows: Sequence[Row], answers: Sequence[str]) -> list[float]:
-        return response_perplexities(
-            *self.reference, [row["prompt"] for row in rows], answers, self.settings.batch_size, self.complete
-        )
+        prompts = [row["prompt"] for row in rows]
+        found = response_log_likelihoods(*self.reference, prompts, answers, self.settings.batch_size, self.complete)
+        return [perplexity_of([answer]) for answer in found]
 
     def _graded(self, name: str, rows: Sequence[Row], answers: Sequence[str]) -> list[Row]:
         judged = verdicts(self.judges, answers)

@@ -1,6 +1,5 @@
 """Log-likelihoods of given tokens under a causal language model, and the perplexities of responses."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.data.batches import Batch, Row, collate, encode_pair, encode_text, positions
 from wpn.models import pad_id
-from wpn.perplexity import MOST_NATS
 
 
 def token_log_likelihoods(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -80,15 +78,14 @@ def text_log_likelihoods(
     return row_log_likelihoods(model, tokenizer, [encode_text(tokenizer, text, complete) for text in texts], batch_size)
 
 
-def response_perplexities(
+def response_log_likelihoods(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     responses: Sequence[str],
     batch_size: int,
     complete: bool = True,
-) -> list[float]:
-    """Perplexity of each response after its prompt, its end included if it is complete; inf of no tokens."""
+) -> list[tuple[float, int]]:
+    """Log-likelihood of each response after its prompt (nats), its end included if it is complete; its tokens."""
     rows = [encode_pair(tokenizer, prompt, text, complete) for prompt, text in zip(prompts, responses, strict=True)]
-    found = row_log_likelihoods(model, tokenizer, rows, batch_size)
-    return [math.exp(min(MOST_NATS, -total / count)) if count else math.inf for total, count in found]
+    return row_log_likelihoods(model, tokenizer, rows, batch_size)

@@ -10,12 +10,13 @@ MOST_NATS = 700.0  # whose exp is a float; a perplexity beyond is said to be so 
 
 
 def perplexity_of(found: Sequence[tuple[float, int]]) -> float:
-    """exp of the mean negative log-likelihood a token, over all tokens of all texts.
+    """exp of the mean negative log-likelihood a token, over all tokens of all texts; inf of no tokens.
 
     Args:
         found: log-likelihood (nats) and number of tokens of each text.
     """
-    return math.exp(min(MOST_NATS, -sum(total for total, _ in found) / sum(count for _, count in found)))
+    tokens = sum(count for _, count in found)
+    return math.exp(min(MOST_NATS, -sum(total for total, _ in found) / tokens)) if tokens else math.inf
 
 
 def perplexity_ratio(before: Sequence[float], after: Sequence[float], tokens: Sequence[int], seed: int = 0) -> Value:

@@ -6,7 +6,7 @@ import torch
 from wpn.data.batches import collate, encode_pair, encode_text
 from wpn.likelihood import (
     forward,
-    response_perplexities,
+    response_log_likelihoods,
     row_log_likelihoods,
     text_log_likelihoods,
     token_log_likelihoods,
@@ -60,17 +60,15 @@ def test_likelihood_agrees_with_transformers_own_loss(causal_lm):
     assert perplexity_of(found) == pytest.approx(math.exp(loss))
 
 
-def test_the_perplexity_of_a_destroyed_model_is_a_number(causal_lm, monkeypatch):
-    monkeypatch.setattr("wpn.likelihood.row_log_likelihoods", lambda *_: [(-5000.0, 2), (0.0, 0)])
-    assert response_perplexities(*causal_lm, ["a", "b"], ["c", ""], 1) == [math.exp(MOST_NATS), math.inf]
+def test_the_perplexity_of_a_destroyed_model_is_a_number_and_of_no_tokens_infinite():
     assert perplexity_of([(-5000.0, 2)]) == math.exp(MOST_NATS)
+    assert perplexity_of([(0.0, 0)]) == math.inf
     assert perplexity_ratio([-2.0], [-5000.0], [2]).value == pytest.approx(math.exp(MOST_NATS))
 
 
-def test_response_perplexity_leaves_out_the_prompt(causal_lm):
+def test_the_likelihood_of_a_response_leaves_out_the_prompt(causal_lm):
     model, tokenizer = causal_lm
     prompt, response = encode_pair(tokenizer, *PAIRS[0])
-    ((total, count),) = row_log_likelihoods(model, tokenizer, [(prompt, response)], 1)
-    assert count == len(response)
-    found = response_perplexities(model, tokenizer, [PAIRS[0][0]], [PAIRS[0][1]], 1)
-    assert found == pytest.approx([math.exp(-total / count)])
+    found = response_log_likelihoods(model, tokenizer, [PAIRS[0][0]], [PAIRS[0][1]], 1)
+    assert found == row_log_likelihoods(model, tokenizer, [(prompt, response)], 1)
+    assert found[0][1] == len(response)
