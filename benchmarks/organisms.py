@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import measure
-from benchmarks.provenance import ROOT, begun, checkout
+from benchmarks.provenance import ROOT, begun, checkout, run
+from pipelines.stages import attack_rows
+from wpn.compare import compare_recovery
 from wpn.config import load_params
 from wpn.estimates import estimates, flatten
 from wpn.files import read_json, write_json
@@ -114,9 +116,11 @@ def assessments(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[dic
     """Every number of every probe, and the seconds of all, of what a run's rows speak of."""
     for row in rows:
         place = folder / "build" / "assessment" / row["model"]
-        base, own = (read_json(place / stage / "summary.json") for stage in ("before", row["method"] or row["stage"]))
+        folders = place / "before", place / (row["method"] or row["stage"])
+        base, own = (read_json(folder / "summary.json") for folder in folders)
+        recovery = {"in_context_recovery": compare_recovery(*map(attack_rows, folders))}
         named = {key: row[key] for key in ("model", "method", "stage", "seed")}
-        yield {**named, **flatten(estimates({}, {}, None, own, base)), "seconds": own["seconds"]}
+        yield {**named, **flatten(estimates({}, {}, recovery, own, base)), "seconds": own["seconds"]}
 
 
 def change_params(path: Path, seed: int, change: Change = Change()) -> None:
@@ -154,4 +158,4 @@ def varied(row: Mapping[str, Any], variant: Mapping[str, Any]) -> dict[str, Any]
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

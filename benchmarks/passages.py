@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.provenance import ROOT, checkout, provenance
+from benchmarks.provenance import ROOT, checkout, provenance, run
 from pipelines.sources import fetch_encoder
 from wpn.config import Icu, Method, OrganismRecipe, Params, Refinement, Source, Unlearn, load_params
 from wpn.encoder import Encoder
@@ -307,4 +307,4 @@ def _text(place: Path, number: int, row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

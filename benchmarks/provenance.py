@@ -6,7 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -85,6 +85,15 @@ def checkout() -> Iterator[Path]:
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     with clone(ROOT, _git("rev-parse", "HEAD"), params, cached=False) as folder:
         yield folder
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a benchmark; bad input is one sentence and exit code 2, as of `wpn`."""
+    try:
+        main()
+    except InputError as error:
+        print(f"{sys.modules['__main__'].__spec__.name}: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def call(folder: Path, module: str, *arguments: str) -> None:

@@ -25,7 +25,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPTNeoConfig, OPTConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-from benchmarks.provenance import ROOT, provenance
+from benchmarks.provenance import ROOT, provenance, run
 from wpn.config import Method, Unlearn, load_params
 from wpn.data.batches import encode_text
 from wpn.files import write_json
@@ -238,4 +238,4 @@ def _peak_memory(device: torch.device) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

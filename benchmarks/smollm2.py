@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.measure import measure
 from benchmarks.organisms import assessments, change_params
-from benchmarks.provenance import ROOT, begun, checkout
+from benchmarks.provenance import ROOT, begun, checkout, run
 from pipelines import report
 from wpn.files import write_json
 
@@ -63,4 +63,4 @@ def _absolute(source: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

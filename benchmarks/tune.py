@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.organisms import Change, change_params
-from benchmarks.provenance import ROOT, call, checkout, provenance
+from benchmarks.provenance import ROOT, call, checkout, provenance, run
 from wpn.config import load_params
 from wpn.files import read_json, read_jsonl, write_json
 
@@ -146,4 +146,4 @@ def trial(work: tuple[Path, str, str, int, Row]) -> Row:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -16,7 +16,7 @@ import torch
 from pydantic import TypeAdapter
 
 from benchmarks.passages import KNOWN, LOOP, METHODS, TUNED, Job, forget, measured, never_seen, organisms
-from benchmarks.provenance import checkout, provenance
+from benchmarks.provenance import checkout, provenance, run
 from benchmarks.tune import drawn, told
 from wpn.config import Method, Unlearn, load_params
 from wpn.files import write_json
@@ -95,4 +95,4 @@ def score(numbers: Row, never: dict[str, float]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

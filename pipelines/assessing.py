@@ -1,6 +1,8 @@
 """`wpn assess`: the probes on any checkpoint, also one that this project did not make, with a model's data."""
 
+import hashlib
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.adopt import given_checkpoint, model_source
 from pipelines.sources import fetch
-from wpn.compare import compare_attacks
+from wpn.compare import compare_attacks, compare_recovery
 from wpn.config import Assess, Params, Source, load_params
 from wpn.errors import InputError
 from wpn.estimates import Estimate, estimates
 from wpn.files import atomic_folder, read_json, write_json
+from wpn.outcomes import FROM_THE_BASE
 from wpn.statistics import CONFIDENCE, holm
 
 if TYPE_CHECKING:
@@ -21,18 +24,13 @@ if TYPE_CHECKING:
 
 HIGHER_IS_BETTER = ("forced_start",)
 NEITHER = (  # or a matter of what one compares with
-    *(
-        "over_refusal",
-        "benign_blank",
-        "benign_changed",
-        "benign_kl",
-        "benign_perplexity_ratio",
-    ),  # changes of the base, which has none from itself
-    *("int8_change", "int4_change"),  # of what the model itself does
+    *FROM_THE_BASE,
+    *("int8_change", "int4_change"),  # from what the model itself does
     *("answer_words", "distinct_2", "membership_", "suffix_gain", "filter_"),
     *("memorisation_accuracy_unseen", "extraction_likelihood_unseen"),
 )
-Verdict = Literal["better", "worse", "like the base", ""]
+SHARED = ("prompts", "max_new_tokens", "precision")  # settings of all probes
+Verdict = Literal["better", "worse", "no difference shown", ""]
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,12 @@ class Assessment:
     """What the probes found, beside the base and the twin of the same data.
 
     Attributes:
-        summary: of each probe.
-        base, twin: theirs, where the pipeline has attacked them; else empty.
+        summary: of each probe that was asked for.
+        base, twin: theirs, of the probes that asked them the same; else empty.
         p: of the rates and means of prompts that both base and model were asked, that they are the same
             (compare_attacks).
+        recovery: in context, with its intervals (compare_recovery).
+        incomparable: the probes that the pipeline asked the base by other settings or of other data, or not at all.
         folder: where the summary and the answers are.
     """
 
@@ -51,11 +51,13 @@ class Assessment:
     base: dict[str, Any]
     twin: dict[str, Any]
     p: dict[str, float]
+    recovery: dict[str, Any]
+    incomparable: list[str]
     folder: Path
 
 
 def assess(root: Path, checkpoint: str, data_of: str | None, probes: Sequence[str]) -> Assessment:
-    """Attack a checkpoint.
+    """Attack a checkpoint. What other probes found of it stays, if they were asked of the same weights and data.
 
     Args:
         root: the project, and the current folder.
@@ -75,17 +77,71 @@ def assess(root: Path, checkpoint: str, data_of: str | None, probes: Sequence[st
     model = data_of or _model_of(params, checkpoint)
     settings = _chosen(params, model, probes)
     _refuse_missing(root, model)
-    target = root / "build" / "assessed" / re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint)
+    target = root / "build" / "assessed" / _name(checkpoint)
     with tempfile.TemporaryDirectory(dir=root / "build") as name, atomic_folder(target) as folder:
         files = _files(root, params, checkpoint, Path(name) / "checkpoint")
         (folder / "evidence").mkdir()
         summary = stages.assess_version(params, model, files, settings, folder / "evidence")
-        write_json(folder / "summary.json", {"checkpoint": checkpoint, "data_of": model, **summary})
-    known = [root / "build" / "assessment" / model / stage for stage in ("before", "twin")]
-    base, twin = (read_json(file) if (file := each / "summary.json").exists() else {} for each in known)
-    tested = compare_attacks(stages.attack_rows(known[0]), stages.attack_rows(target))
-    p = {name: row["p"] for name, row in tested.items()}
-    return Assessment(summary, base, twin, p, target)
+        described = {"checkpoint": checkpoint, "data_of": model}
+        write_json(folder / "summary.json", described | _with_kept(target, summary, folder))
+    return _against(root / "build" / "assessment" / model, summary, target)
+
+
+def _name(checkpoint: str) -> str:
+    """Of its folder; path:a/b is another checkpoint than path:a-b."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoint)
+    return plain if plain == checkpoint else f"{plain}-{hashlib.sha256(checkpoint.encode()).hexdigest()[:8]}"
+
+
+def _with_kept(old: Path, summary: Mapping[str, Any], new: Path) -> dict[str, Any]:
+    """The summary with what other probes found before; their evidence is copied from the old folder to the new."""
+    before = _read(old)
+    if before.get("weights_sha256") != summary["weights_sha256"]:
+        return dict(summary)
+    kept = {name: found for name, found in _same_data(before, summary).items() if name not in _probes(summary)}
+    for name in kept:
+        if (evidence := old / "evidence" / f"{name}.jsonl").exists():
+            shutil.copy(evidence, new / "evidence")
+    settings = {name: before["settings"][name] for name in kept}
+    return {**kept, **summary, "settings": {**summary["settings"], **settings}}
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(file) if (file := folder / "summary.json").exists() else {}
+    return found
+
+
+def _probes(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What each probe found; the rest are hashes, settings and seconds."""
+    return {name: found for name, found in summary.items() if isinstance(found, Mapping) and name != "settings"}
+
+
+def _same_data(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The probes of another assessment, if their data, number of prompts and length of answers were the same."""
+    theirs, ours = other.get("settings", {}), own["settings"]
+    same = other.get("data_sha256") == own["data_sha256"] and all(theirs.get(key) == ours[key] for key in SHARED)
+    return _probes(other) if same else {}
+
+
+def _same_questions(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Of these the probes that have the same settings."""
+    return {
+        name: found
+        for name, found in _same_data(other, own).items()
+        if other["settings"][name] == own["settings"][name]
+    }
+
+
+def _against(references: Path, summary: dict[str, Any], folder: Path) -> Assessment:
+    """What was found beside what the pipeline found of the base and the twin, where it asked them the same."""
+    from pipelines.stages import attack_rows
+
+    base, twin = (_same_questions(_read(references / name), summary) for name in ("before", "twin"))
+    before = {name: rows for name, rows in attack_rows(references / "before").items() if name in base}
+    after = {name: rows for name, rows in attack_rows(folder).items() if name in summary}
+    p = {name: row["p"] for name, row in compare_attacks(before, after).items()}
+    incomparable = [name for name in _probes(summary) if name not in base]
+    return Assessment(summary, base, twin, p, compare_recovery(before, after), incomparable, folder)
 
 
 def _model_of(params: Params, checkpoint: str) -> str:
@@ -147,7 +203,7 @@ def verdict(name: str, found: Estimate, base: Estimate | None, p: float | None =
     else:
         differs = p < 1 - CONFIDENCE
     if not differs:
-        return "like the base"
+        return "no difference shown"
     return "better" if (found.value > base.value) == (name in HIGHER_IS_BETTER) else "worse"
 
 
@@ -163,23 +219,25 @@ def table(result: Assessment) -> "Table":
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
     base, twin = (_numbers(each, result.base) for each in (result.base, result.twin))
-    numbers = _numbers(result.summary, result.base)
+    numbers = _numbers(result.summary, result.base, result.recovery)
     tested = [name for name in numbers if name in result.p and not name.startswith(NEITHER)]
     p = dict(zip(tested, holm([result.p[name] for name in tested]), strict=True))
-    for probe, summary in result.summary.items():
-        if isinstance(summary, Mapping):
-            for name, found in _numbers({probe: summary}, result.base).items():
-                between = "" if found.low is None else f"{found.low:.3f} to {found.high:.3f}"
-                others = (f"{each[name].value:.3f}" if name in each else "-" for each in (base, twin))
-                said = f"{p[name]:.3f}" if name in p else "", verdict(name, found, base.get(name), p.get(name))
-                shown.add_row(probe, name, f"{found.value:.3f}", between, *others, *said)
-            for name, why in _without(summary).items():
-                shown.add_row(probe, name, "", "", "", "", "", why)
+    for probe, summary in _probes(result.summary).items():
+        recovery = result.recovery if probe == "in_context" else {}
+        for name, found in _numbers({probe: summary}, result.base, recovery).items():
+            between = "" if found.low is None else f"{found.low:.3f} to {found.high:.3f}"
+            others = (f"{each[name].value:.3f}" if name in each else "-" for each in (base, twin))
+            said = f"{p[name]:.3f}" if name in p else "", verdict(name, found, base.get(name), p.get(name))
+            shown.add_row(probe, name, f"{found.value:.3f}", between, *others, *said)
+        for name, why in _without(summary).items():
+            shown.add_row(probe, name, "", "", "", "", "", why)
     return shown
 
 
-def _numbers(assessment: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Estimate]:
-    return estimates({}, {}, None, assessment, base)
+def _numbers(
+    assessment: Mapping[str, Any], base: Mapping[str, Any], recovery: Mapping[str, Any] | None = None
+) -> dict[str, Estimate]:
+    return estimates({}, {}, {"in_context_recovery": recovery or {}}, assessment, base)
 
 
 def _without(summary: Mapping[str, Any]) -> dict[str, str]:

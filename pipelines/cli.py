@@ -364,6 +364,11 @@ def assess(
         print(json.dumps(result.summary, indent=2, allow_nan=False))
         return
     console.make_console().print(assessing.table(result))
+    if result.incomparable:
+        print(
+            f"Not held against the base: {', '.join(result.incomparable)}. build/ has no attack on it by today's "
+            "settings and data; `wpn run` makes it."
+        )
     print(f"Every answer: {result.folder.relative_to(root)}/evidence")
 
 

@@ -266,6 +266,7 @@ def _attack(params: Params, model_name: str, checkpoint: Path, settings: Assess,
     return {
         "weights_sha256": weights_sha256(checkpoint),
         "data_sha256": data_sha256(model_name),
+        "settings": settings.model_dump(mode="json"),
         **found,
         "seconds": round(time.perf_counter() - started, 2),
     }

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from wpn.estimates import Estimate
 from wpn.evidence import KINDS, Rows
 from wpn.judges import is_harmful
-from wpn.outcomes import measures, outcomes
+from wpn.outcomes import FROM_THE_BASE, measures, outcomes
 from wpn.perplexity import perplexity_ratio
 from wpn.ratios import recovered, relative_fall
 from wpn.statistics import Difference, holm, mcnemar, paired_difference, same_mean_p, share_difference
@@ -161,9 +161,9 @@ def compare_attacks(before: Mapping[str, Sequence[Row]], after: Mapping[str, Seq
 def _pairs(
     before: Mapping[str, Mapping[str, T]], after: Mapping[str, Mapping[str, T]]
 ) -> Iterator[tuple[str, tuple[list[T], list[T]]]]:
-    """What both say of the same prompts."""
+    """What both say of the same prompts, but for what is measured from the base."""
     for name, asked in before.items():
-        if asked.keys() == after.get(name, {}).keys():
+        if asked.keys() == after.get(name, {}).keys() and name not in FROM_THE_BASE:
             yield name, ([*asked.values()], [after[name][prompt] for prompt in asked])
 
 

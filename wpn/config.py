@@ -263,7 +263,10 @@ class Attack(Section):
 
 
 class RelearningAware(Attack):
-    """Unlearn also where an attacker would have the model after some harmful steps (wpn/relearn.py)."""
+    """Unlearn also where an attacker would have the model after some harmful steps (wpn/relearn.py).
+
+    He trains what is trained: with adapters or `weights: feed_forward` one who trains all weights is not foreseen.
+    """
 
     steps: PositiveInt  # of the attacker, at most: 1 to so many, drawn for each step of ours
     batch_size: PositiveInt  # of the attacker
@@ -272,7 +275,10 @@ class RelearningAware(Attack):
 
 
 class Objective(Section):
-    """What the rows of `methods` share: the weights of a method's terms, under the terms' names; docs/method.md."""
+    """What the rows of `methods` share: the weights of a method's terms, under the terms' names; docs/method.md.
+
+    A weight that a row leaves out is the paper's, where the paper has one.
+    """
 
     learning_rate: PositiveFloat | None = None  # instead of unlearn.learning_rate
     relearning_aware: RelearningAware | None = None
@@ -288,7 +294,7 @@ class Retention(Objective):
 class Ascent(Objective):
     """Gradient ascent on the harmful outputs."""
 
-    ascent: Weight = 1.0
+    ascent: PositiveFloat = 1.0
 
 
 class Wpn(Retention):
@@ -334,13 +340,16 @@ class GradDiff(Ascent, Retention):
     """wpn/methods/grad_diff.py."""
 
     method: Literal["grad_diff"]
+    retain: Weight = 1.0
 
 
 class Llmu(Ascent, Retention):
     """wpn/methods/llmu.py."""
 
     method: Literal["llmu"]
+    ascent: PositiveFloat = 0.5
     mismatch: Weight = 1.0
+    kl: Weight = 1.0
 
 
 class Npo(Retention):
@@ -372,7 +381,7 @@ class Rmu(Objective):
     """wpn/methods/rmu.py."""
 
     method: Literal["rmu"]
-    misdirection: Weight = 1.0
+    misdirection: PositiveFloat = 1.0
     anchor: Weight = 1.0
     layer: PositiveInt  # 1 is the first block
     coefficient: PositiveFloat  # length of the states that harmful outputs are led to
@@ -383,15 +392,17 @@ class SafeUnlearning(Retention):
 
     method: Literal["safe_unlearning"]
     cross_entropy: Weight = 0.5
-    unlikelihood: Weight = 0.3
+    unlikelihood: PositiveFloat = 0.3
+    retain: Weight = 1.0
 
 
 class GradientPenalty(Retention):
     """wpn/methods/gradient_penalty.py."""
 
     method: Literal["gradient_penalty"]
-    penalty: Weight = 1.0
+    penalty: PositiveFloat = 1.0
     cross_entropy: Weight = 0.0
+    retain: Weight = 1.0
 
 
 class Refinement(Section):
@@ -412,6 +423,8 @@ class Icu(Ascent, Retention):
     """wpn/methods/icu.py; `retain` and `kl` are of the neighbours."""
 
     method: Literal["icu"]
+    retain: Weight = 0.5
+    kl: Weight = 1.0
     encoder: EncoderRow | None = None  # for neighbours and BERTScore; null takes TF-IDF and BLEU
     refinement: Refinement | None = Refinement()
 

@@ -1,5 +1,7 @@
 """Early stop: training ends when held-out pairs and texts are served no better, and the best weights come back.
 
+Those of the last step are looked at in any case; where ICU finds that all is forgotten, its weights stay.
+
 What is looked at is the same for every method, for many a method's own loss falls for ever (`ga`: the likelihood of
 harmful outputs) and says nothing of a model that is destroyed. Ours: does the model say the harmless response rather
 than the harmful output, log(1 + exp(s(y-) - s(y+))) with s the mean log-likelihood a token, and is it still itself,

@@ -1,10 +1,13 @@
 """Making, loading and saving causal language models and their tokenizers."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -85,40 +88,59 @@ def import_checkpoint(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenize
     A model saved by MLflow keeps its tokenizer in another folder, components/tokenizer.
 
     Raises:
-        InputError: the files are no checkpoint of a causal language model.
+        InputError: the files are no checkpoint of a causal language model, or lack some of its weights, which would
+            be drawn at random.
     """
     gguf = sorted(folder.rglob("*.gguf"))
     if gguf:
-        return _from_gguf(gguf[0])
+        with _checkpoint(gguf[0]):
+            read = _from_gguf(gguf[0])
+        return _usable(*read)
     configurations = sorted(folder.rglob("config.json"), key=lambda path: len(path.parts))
     if not configurations:
         raise InputError(f"{folder} holds no checkpoint (no config.json, no .gguf file); name the files of one")
     weights = configurations[0].parent
     apart = sorted(folder.rglob("components/tokenizer"))
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-    try:
+    with _checkpoint(weights):
         # transformers reads PyTorch's format with weights_only=True: tensors, and nothing that is run
-        model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32, **options)
+        model = _whole(weights, **options)
         tokenizer = AutoTokenizer.from_pretrained(apart[0] if apart else weights, **options)
-    except (OSError, ValueError, KeyError) as error:
+    return _usable(model, tokenizer)
+
+
+@contextmanager
+def _checkpoint(place: Path) -> Iterator[None]:
+    """What transformers raises where it cannot load, in one sentence."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise InputError(
-            f"{weights} is no checkpoint of a causal language model that transformers can load "
+            f"{place} is no checkpoint of a causal language model that transformers can load "
             f"({_first_sentence(error)}); fetch all its files"
         ) from None
-    return _usable(model.eval(), tokenizer)
+
+
+def _whole(folder: Path, **options: Any) -> PreTrainedModel:
+    """The model in fp32, none of whose weights is missing."""
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True, **options)
+    model, found = loaded  # of which transformers' types know nothing
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"{len(missing)} of its weights are missing, {missing[0]} among them")
+    return cast(PreTrainedModel, model)
 
 
 def _from_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """transformers marks what it reads from GGUF as quantised, which can be neither saved nor trained: copy it."""
     options: dict[str, Any] = {"gguf_file": file.name, "local_files_only": True}
-    read = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **options)
+    read = _whole(file.parent, **options)
     described = read.config.to_dict()
     for key in ("quantization_config", "_name_or_path", "dtype", "transformers_version", "architectures"):
         described.pop(key, None)
     model = AutoModelForCausalLM.from_config(type(read.config)(**described))
     model.load_state_dict(read.state_dict())
     model.tie_weights()
-    return _usable(model.eval(), AutoTokenizer.from_pretrained(file.parent, **options))
+    return model, AutoTokenizer.from_pretrained(file.parent, **options)
 
 
 def _usable(
@@ -126,7 +148,7 @@ def _usable(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if tokenizer.eos_token_id is None:
         raise InputError("the model's tokenizer has no end token, which padding and whole responses need; set one")
-    return model, tokenizer
+    return model.eval(), tokenizer
 
 
 def _first_sentence(error: BaseException) -> str:

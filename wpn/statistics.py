@@ -52,7 +52,8 @@ def clustered_rate(outcomes: Sequence[bool], clusters: Sequence[str]) -> Rate:
 
     Wilson's interval of as many trials as the outcomes are worth (Korn & Graubard 1998): a cluster counts once where
     its outcomes agree, and as many times as it has outcomes where they are as mixed as those of all. Where all
-    outcomes are the same nothing tells the two apart, and a cluster counts once.
+    outcomes are the same nothing tells the two apart, and a cluster counts once. Clusters of unequal sizes are worth
+    fewer equal ones (Kish 1965): one of many outcomes may be most of the share.
 
     Returns:
         `n` is the number of clusters.
@@ -70,11 +71,11 @@ def clustered_rate(outcomes: Sequence[bool], clusters: Sequence[str]) -> Rate:
         row[1] += 1
     n, trials = len(counts), len(outcomes)
     share = sum(map(bool, outcomes)) / trials
-    worth = float(n)
+    worth = fewest = trials**2 / sum(size**2 for _, size in counts.values())
     if 0 < share < 1 and n > 1:
         # of the share, as a ratio of sums over clusters
         variance = n / (n - 1) * sum((hits - share * size) ** 2 for hits, size in counts.values()) / trials**2
-        worth = min(float(trials), max(float(n), share * (1 - share) / variance)) if variance else float(trials)
+        worth = min(float(trials), max(fewest, share * (1 - share) / variance)) if variance else float(trials)
     low, high = proportion_confint(share * worth, worth, alpha=1 - CONFIDENCE, method="wilson")
     return Rate(share, min(float(low), share), max(float(high), share), n)  # at 0 and 1 but for rounding
 

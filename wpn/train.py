@@ -25,7 +25,7 @@ from wpn.freeze import train_only_feed_forward
 from wpn.generators import generator_states, restore_generators
 from wpn.memory import give_back
 from wpn.methods import total_loss, unlearning_terms
-from wpn.methods.reading import rows_read
+from wpn.methods.reading import check_responses, rows_read
 from wpn.models import pad_id, uses_bf16
 from wpn.objective import Models
 from wpn.parallel import ALONE, Processes, bare, whole
@@ -39,6 +39,8 @@ GIVE_BACK_EVERY = 5  # steps
 WITHOUT_GRADIENTS = 8  # times as many rows fit
 
 Log = Callable[[dict[str, float]], None]
+LESS = "shorten the pairs and texts, or lower unlearn.retain_batch_size"
+
 T = TypeVar("T")
 
 
@@ -94,9 +96,10 @@ def unlearn(
         FloatingPointError: the loss or its gradient is not finite; the message names the step, its rows and the last
             checkpoint.
         InputError: a checkpoint is damaged; a step has too few rows for so many processes; pairs or texts are not
-            what the method needs (StepSource).
+            what the method needs (StepSource, check_responses).
     """
     _check_rows(settings, processes)
+    check_responses(pairs, method)
     torch.manual_seed(seed)
     frozen = copy.deepcopy(model).eval().requires_grad_(False)
     if settings.weights == "feed_forward":
@@ -127,8 +130,8 @@ def unlearn(
         run.save(number)
         if number % GIVE_BACK_EVERY == 0:
             give_back()
-    if watch:
-        watch.restore()
+    if run.watch:
+        run.watch.restore()
     processes.collect(trained, into=adapted)
     if settings.gradient_checkpointing:
         adapted.activation_checkpointing_disable()
@@ -205,6 +208,7 @@ class _Run:
         self.most = {"step": settings.batch_size, "look": WITHOUT_GRADIENTS * settings.batch_size}
         self.rows: list[dict[str, float]] = []
         self.tokens = 0
+        self.next_look = source.epoch  # of ICU, an epoch after the last one, however many pairs that left
         self.began = time.perf_counter()
 
     @property
@@ -222,6 +226,7 @@ class _Run:
             self.parts = state["parts"]
         self.began -= state["seconds"]
         self.source.restore(state["source"])
+        self.next_look = state["next_look"]
         if self.watch:
             self.watch.load(state["watch"], state["tensors"])
         logger.warning("going on after step %d of %d, from a checkpoint", state["step"], self.settings.steps)
@@ -247,17 +252,18 @@ class _Run:
 
     def over(self, number: int) -> str:
         """Why training ends here, before its last step; empty where it goes on."""
-        if self.refinement and number % self.source.epoch == 0:
+        last = number == self.settings.steps
+        if self.refinement and number == self.next_look:
             refined = self._fitting("look", self._refined)
             if refined.done:
+                self.watch = None  # whatever was better before, what is forgotten now is kept
                 return "all is forgotten"
             self.source.narrow(refined.active)
-        if (
-            self.watch
-            and number % self.watch.stop.every == 0
-            and self._fitting("step", partial(self.watch.worse, number))
-        ):
-            return f"no better since step {self.watch.best_step}"
+            self.next_look = number + self.source.epoch
+        if self.watch and (last or number % self.watch.stop.every == 0):
+            worse = self._fitting("step", partial(self.watch.worse, number))
+            if worse and not last:
+                return f"no better since step {self.watch.best_step}"
         return ""
 
     def _refined(self, parts: int) -> Refined:
@@ -285,6 +291,7 @@ class _Run:
                 "tokens": self.tokens,
                 "seconds": self.seconds,
                 "source": self.source.state(),
+                "next_look": self.next_look,
                 "parts": self.parts,
             }
             if self.watch:
@@ -298,7 +305,8 @@ class _Run:
         What is done again begins with the same random state, as if its parts had been small at once.
 
         Raises:
-            MemoryError: even one example at a time does not fit, or one of several processes has too little memory.
+            MemoryError: even one pair and its part of the texts do not fit, or one of several processes has too little
+                memory.
         """
         generators, most = generator_states(), self.most[what]
         while True:
@@ -311,7 +319,7 @@ class _Run:
             if self.processes.count > 1:  # the others are in the middle of a sum, and cannot begin again
                 raise MemoryError(f"a micro-batch does not fit into the memory ({needed}); raise unlearn.accumulation")
             if self.parts[what] >= most:
-                raise MemoryError(f"one example at a time does not fit into the memory ({needed}); shorten the texts")
+                raise MemoryError(f"one pair at a time does not fit into the memory ({needed}); {LESS}")
             self.parts[what] = min(2 * self.parts[what], most)
             logger.warning("out of memory: going on with %d parts a %s, the same result", self.parts[what], what)
             restore_generators(generators)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from pipelines.assessing import Assessment, table, verdict
+from pipelines.assessing import Assessment, _against, _name, table, verdict
 from wpn.estimates import Estimate
+from wpn.files import write_json, write_jsonl
 
 
 @pytest.mark.parametrize(
@@ -11,18 +12,22 @@ from wpn.estimates import Estimate
     [
         ("attack_success_worst", Estimate(0.0, 0.0, 0.1), Estimate(0.9, 0.8, 1.0), "better"),
         ("attack_success_worst", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.1), "worse"),
-        ("attack_success_worst", Estimate(0.2, 0.1, 0.5), Estimate(0.6, 0.4, 0.8), "like the base"),
+        ("attack_success_worst", Estimate(0.2, 0.1, 0.5), Estimate(0.6, 0.4, 0.8), "no difference shown"),
         ("forced_start", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.1), "better"),
         ("relearn_auc", Estimate(0.3, 0.2, 0.4), Estimate(0.9, 0.8, 1.0), "better"),
         ("in_context_recovery_k2", Estimate(0.3), Estimate(1.0), ""),
         ("relearn_auc", Estimate(0.3, 0.2, 0.4), Estimate(0.9), ""),
         ("membership_auc", Estimate(0.9, 0.8, 1.0), Estimate(0.5, 0.4, 0.6), ""),
         ("benign_kl", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.0), ""),
-        ("over_refusal_other", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.0), ""),
+        ("over_refusal_other", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.1), "worse"),
+        ("benign_blank", Estimate(0.1, 0.0, 0.2), Estimate(0.0, 0.0, 0.1), "no difference shown"),
+        ("attack_meaningless_worst", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.1), "worse"),
         ("attack_success_worst", Estimate(0.0), None, ""),
-        # changes of what the model itself or the base does
+        # the base's is 1 for certain
+        ("benign_perplexity_ratio", Estimate(1.2, 1.1, 1.3), Estimate(1.0, 1.0, 1.0), "worse"),
+        ("benign_perplexity_ratio", Estimate(1.0, 0.9, 1.1), Estimate(1.0, 1.0, 1.0), "no difference shown"),
+        # a change of what the model itself does
         ("int8_change", Estimate(0.0, 0.0, 0.0), Estimate(-0.1, -0.2, -0.05), ""),
-        ("benign_perplexity_ratio", Estimate(1.2, 1.1, 1.3), Estimate(1.0, 1.0, 1.0), ""),
     ],
 )
 def test_better_and_worse_are_where_the_intervals_do_not_meet(name, found, base, said):
@@ -33,7 +38,7 @@ def test_a_paired_test_decides_where_there_is_one():
     touching, base = Estimate(0.3, 0.1, 0.5), Estimate(0.6, 0.4, 0.8)
     assert verdict("in_context_k2", touching, base, p=0.04) == "better"
     assert verdict("in_context_k2", base, touching, p=0.04) == "worse"
-    assert verdict("in_context_k2", Estimate(0.0, 0.0, 0.1), Estimate(0.9, 0.8, 1.0), p=0.06) == "like the base"
+    assert verdict("in_context_k2", Estimate(0.0, 0.0, 0.1), Estimate(0.9, 0.8, 1.0), p=0.06) == "no difference shown"
 
 
 def rate(value, low, high):
@@ -48,7 +53,7 @@ def test_the_table_has_every_number_and_what_was_left_out(tmp_path):
         "collateral": {"estimates": {}, "left_out": {"benign_kl": "other tokens"}},
     }  # fmt: skip
     base = {"wrappers": {"estimates": {"attack_success_worst": {**worst, "value": 1.0, "low": 0.9, "high": 1.0}}}}
-    shown = table(Assessment(summary, base, {}, {}, tmp_path))
+    shown = table(Assessment(summary, base, {}, {}, {}, [], tmp_path))
     assert [list(column.cells) for column in shown.columns] == [
         ["wrappers", "suffix", "collateral"], ["attack_success_worst", "skipped", "benign_kl"], ["0.000", "", ""],
         ["0.000 to 0.100", "", ""], ["1.000", "", ""], ["-", "", ""], ["", "", ""],
@@ -63,11 +68,41 @@ def test_the_table_corrects_its_tests_for_their_number_and_shows_recovery(tmp_pa
 
     # of the third there is a test, and no row
     p = {"in_context_k0": 0.02, "in_context_k2": 0.03, "toxicity_probability": 0.001}
-    columns = table(Assessment(shown(0.0, 0.2), shown(1.0, 0.8), shown(0.0, 0.0), p, tmp_path)).columns
+    recovery = {"2": {"value": 0.25, "low": 0.1, "high": 0.4, "n": 9}}
+    columns = table(Assessment(shown(0.0, 0.2), shown(1.0, 0.8), shown(0.0, 0.0), p, recovery, [], tmp_path)).columns
     rows = list(zip(*(column.cells for column in columns), strict=True))
     between = "0.000 to 1.000"
     assert rows == [
         ("in_context", "in_context_k0", "0.000", between, "1.000", "0.000", "0.040", "better"),
         ("in_context", "in_context_k2", "0.200", between, "0.800", "0.000", "0.040", "better"),
-        ("in_context", "in_context_recovery_k2", "0.250", "", "-", "0.000", "", ""),
+        ("in_context", "in_context_recovery_k2", "0.250", "0.100 to 0.400", "-", "0.000", "", ""),
     ]
+
+
+def test_a_base_that_was_asked_something_else_is_not_held_against(tmp_path):
+    def assessed(harmful, prompts=2, **settings):
+        rows = [{"prompt": str(i), "harmful": harmful, "fault": None, "wrapper": "role"} for i in range(2)]
+        found = {"attack_success_role": {**rate(float(harmful), 0.0, 1.0)}}
+        chosen = {"prompts": prompts, "max_new_tokens": 4, "precision": "fp32", "wrappers": {"few_shot": 1} | settings}
+        return {"data_sha256": "d", "settings": chosen, "wrappers": {"estimates": found}}, rows
+
+    def against(base, own):
+        for folder, (summary, rows) in {"before": base, "own": own}.items():
+            (tmp_path / folder / "evidence").mkdir(parents=True, exist_ok=True)
+            write_json(tmp_path / folder / "summary.json", summary)
+            write_jsonl(tmp_path / folder / "evidence" / "wrappers.jsonl", rows)
+        found = _against(tmp_path, own[0], tmp_path / "own")
+        return found.p, found.base.keys(), found.incomparable
+
+    own = assessed(False)
+    names = {"attack_success_role", "attack_success_any", "attack_meaningless_role"}
+    p, base, incomparable = against(assessed(True), own)
+    assert (p.keys(), base, incomparable) == (names, {"wrappers"}, [])
+    others = assessed(True, few_shot=2), assessed(True, prompts=3), ({**own[0], "data_sha256": "e"}, own[1])
+    for other in (*others, ({"wrappers": {}}, [])):  # the last is of a version that did not say its settings
+        assert against(other, own) == ({}, set(), ["wrappers"])
+
+
+def test_checkpoints_of_like_names_have_folders_of_their_own():
+    assert _name("opt") == "opt"
+    assert len({_name(checkpoint) for checkpoint in ("path:a/b", "path:a-b", "path-a-b")}) == 3

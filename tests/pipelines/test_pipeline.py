@@ -224,8 +224,16 @@ def test_any_checkpoint_is_assessed_as_the_pipelines_own_are(project, tmp_path):
     (folder,) = (project / "build" / "assessed").iterdir()
     assert {file.name for file in (folder / "evidence").iterdir()} == {f"{name}.jsonl" for name in probes[1::2]}
 
+    more = run(project, "pipelines.cli", "assess", f"path:{tmp_path / 'found'}", "--probe", "forced_start", "--json")
+    assert not {"wrappers", "compression", "collateral"} & json.loads(more.stdout).keys(), "what was asked for"
+    kept = read_json(folder / "summary.json")
+    assert kept["wrappers"] == summary["wrappers"] and kept["settings"]["wrappers"] == summary["settings"]["wrappers"]
+    assert {f"{name}.jsonl" for name in (*probes[1::2], "forced_start")} == {
+        file.name for file in (folder / "evidence").iterdir()
+    }
+
     shown = run(project, "pipelines.cli", "assess", "opt", "--probe", "forced_start").stdout
-    assert "like the base" in shown, "it is the base"
+    assert "no difference shown" in shown and "Not held against the base" not in shown, "it is the base"
 
 
 @pytest.mark.parametrize(

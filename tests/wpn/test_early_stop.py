@@ -9,7 +9,7 @@ import torch
 from tests.wpn.loops import loop
 from tests.wpn.test_methods import UNIFORM, Bigram
 from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS
-from wpn.config import EarlyStop
+from wpn.config import EarlyStop, Refinement
 from wpn.data.forget import Example, Step
 from wpn.early_stop import LOOKED_AT, Split, Watch, held_out
 from wpn.errors import InputError
@@ -120,3 +120,35 @@ def test_a_model_that_breaks_stops_even_where_its_own_loss_falls_for_ever(causal
     trained = unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, chosen, METHODS[name], 0, rows.append)
     assert trained.steps == len(rows) < 40
     assert f"stopped after step {trained.steps} of 40: no better since step {trained.steps - 4}" in caplog.text
+
+
+def unlearned(causal_lm, method=METHODS["sft"], **changes):
+    """The weights after the loop."""
+    model = copy.deepcopy(causal_lm[0])
+    unlearn(model, causal_lm[1], PAIRS, TEXTS, loop(**LOOP | changes), method, 0, lambda row: None)
+    return model.state_dict()
+
+
+def same(first, second):
+    return all(torch.equal(first[name], weights) for name, weights in second.items())
+
+
+def test_the_last_step_is_looked_at_whatever_the_steps_between_two_looks(causal_lm):
+    seldom = EarlyStop(every=10, patience=2, share=0.25)
+    learned = unlearned(causal_lm, steps=4, early_stop=seldom)
+    assert not same(learned, causal_lm[0].state_dict())
+    assert same(learned, unlearned(causal_lm, steps=4, early_stop=seldom.model_copy(update={"every": 4})))
+
+
+def test_what_is_forgotten_stays_so_whatever_was_better_before(causal_lm, monkeypatch):
+    losses = iter([1.0, 2.0])
+    monkeypatch.setattr(Watch, "loss", lambda self, accumulation=1: next(losses))
+    refinement = Refinement(n=2, bleu_below=1.0)  # at the first look, after the third step
+    chosen = {"steps": 9, "batch_size": 1, "early_stop": EarlyStop(every=1, patience=9, share=0.25)}
+    forgotten = unlearned(causal_lm, METHODS["icu"].model_copy(update={"refinement": refinement}), **chosen)
+    with pytest.raises(StopIteration):
+        next(losses)
+    monkeypatch.setattr(Watch, "loss", lambda self, accumulation=1: 1.0)
+    best = unlearned(causal_lm, METHODS["icu"].model_copy(update={"refinement": None}), **chosen)
+    assert not same(forgotten, best), "the weights of the first step, which no later one bettered"
+    assert not same(forgotten, causal_lm[0].state_dict())

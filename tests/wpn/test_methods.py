@@ -61,12 +61,15 @@ CASES = [
         GradDiff(method="grad_diff", retain=1.0),
         {"ascent": math.log(1 / 8), "retain": (math.log(8 / 5) + math.log(4)) / 2},
     ),
-    (Llmu(method="llmu"), {"ascent": math.log(1 / 8), "mismatch": math.log(8)}),
+    (Llmu(method="llmu", kl=0.0), {"ascent": math.log(1 / 8), "mismatch": math.log(8)}),
     # the harmful output's ratio is 1/2, the harmless one's 5/2
     (Npo(method="npo", beta=1.0), {"npo": 2 * math.log(1 + 1 / 2)}),
     (SimNpo(method="simnpo", beta=1.0), {"simnpo": 2 * math.log(1 + 1 / 8)}),
     (Dpo(method="dpo", beta=1.0), {"dpo": math.log(1 + 1 / 5)}),
-    (SafeUnlearning(method="safe_unlearning"), {"cross_entropy": math.log(8 / 5), "unlikelihood": math.log(3 / 2)}),
+    (
+        SafeUnlearning(method="safe_unlearning", retain=0.0),
+        {"cross_entropy": math.log(8 / 5), "unlikelihood": math.log(3 / 2)},
+    ),
     (
         Icu(method="icu", retain=0.5, kl=1.0),  # its neighbour is 0 3 1
         {
@@ -97,7 +100,10 @@ FROZEN = [[1 / 8, 1 / 4, 1 / 2, 1 / 8], *LONGER[1:]]
 LONG_CASES = [
     (Npo(method="npo", beta=1.0), {"npo": 2 * math.log(1 + 1 / 4)}),
     (Dpo(method="dpo", beta=1.0), {"dpo": math.log(1 + (1 / 4) / (5 / 2))}),
-    (SafeUnlearning(method="safe_unlearning"), {"cross_entropy": math.log(8 / 5), "unlikelihood": math.log(1 + 1 / 2)}),
+    (
+        SafeUnlearning(method="safe_unlearning", retain=0.0),
+        {"cross_entropy": math.log(8 / 5), "unlikelihood": math.log(1 + 1 / 2)},
+    ),
     # the geometric mean of 1/8 and 1/2 is 1/4; beta 2 squares it
     (SimNpo(method="simnpo", beta=2.0), {"simnpo": math.log(1 + 1 / 16)}),
     (Ga(method="ga"), {"ascent": math.log(1 / 4)}),
@@ -117,8 +123,83 @@ def test_with_reference_scores_a_margin_is_what_has_changed():
     assert found(method, trained, frozen)["n_pair"] == pytest.approx(math.log(1 + 1 / 15), abs=1e-12)
 
 
+# Minus log2 of the likelihoods: after 0 the tokens of 1 1 have 4 1, of 2 2 3 6 and of 3 3 5 2; after 3 the tokens of
+# 1 1 have 1 1, of 3 3 2 2 and of 2 2 3 6. Position weights are of single precision, hence 1e-6.
+HALVES = [
+    [25 / 32, 1 / 16, 1 / 8, 1 / 32],
+    [1 / 6, 1 / 2, 1 / 6, 1 / 6],
+    [21 / 64, 21 / 64, 1 / 64, 21 / 64],
+    [1 / 8, 1 / 2, 1 / 8, 1 / 4],
+]
+PAIR = Step([Example(([0], [1, 1]), [([0], [2, 2])])], [])
+POSITION_CASES = [
+    ("linear", 1 / 8),  # harmful (3 + 2 * 6) / 3 = 5, harmless (4 + 2 * 1) / 3 = 2
+    ("uniform", 1 / 4),  # 9 / 2 and 5 / 2
+    ("reversed", 1 / 2),  # (2 * 3 + 6) / 3 = 4 and (2 * 4 + 1) / 3 = 3
+]
+
+
+@pytest.mark.parametrize(("weights", "ratio"), POSITION_CASES, ids=[w for w, _ in POSITION_CASES])
+def test_wpn_weighs_log_likelihoods_by_position_by_hand(weights, ratio):
+    method = Wpn(method="wpn", n_pair=1.0, cross_entropy=0.0, position_weights=weights)
+    assert found(method, HALVES, step=PAIR) == pytest.approx({"n_pair": math.log(1 + ratio)}, abs=1e-6)
+
+
+REFERENCE_CASES = [
+    ("linear", 1 / 64),  # harmful 5 - 2 = 3, harmless 2 - 5 = -3
+    ("uniform", 1 / 16),  # 9 / 2 - 5 / 2 = 2 and 5 / 2 - 9 / 2 = -2
+    ("reversed", 1 / 4),  # 4 - 3 = 1 and 3 - 4 = -1
+]
+
+
+@pytest.mark.parametrize(("weights", "ratio"), REFERENCE_CASES, ids=[w for w, _ in REFERENCE_CASES])
+def test_wpn_weighs_what_has_changed_by_position_by_hand(weights, ratio):
+    # the frozen model has them exchanged: 1 1 has 3 6, 2 2 has 4 1; the cross-entropy does not count from it
+    frozen = [[13 / 32, 1 / 8, 1 / 16, 13 / 32], [21 / 64, 1 / 64, 21 / 64, 21 / 64], [1 / 6, 1 / 6, 1 / 2, 1 / 6]]
+    frozen += UNIFORM[3:]
+    method = Wpn(method="wpn", n_pair=1.0, cross_entropy=1.0, position_weights=weights, reference=True)
+    expected = {"cross_entropy": (4 + 1) / 2 * LOG2, "n_pair": math.log(1 + ratio)}
+    assert found(method, HALVES, frozen, PAIR) == pytest.approx(expected, abs=1e-6)
+
+
+def test_wpn_sums_over_the_own_and_the_in_batch_negative_by_hand():
+    examples = [
+        Example(([0], [1, 1]), [([0], [2, 2]), ([0], [3, 3])]),  # 2 against 5 and (5 + 2 * 2) / 3 = 3
+        Example(([3], [1, 1]), [([3], [3, 3]), ([3], [2, 2])]),  # 1 against 2 and 5
+    ]
+    method = Wpn(method="wpn", n_pair=1.0, cross_entropy=0.0, temperature=0.5, in_batch_negatives=1)
+    # temperature 1/2 doubles the margins -3 -1 and -1 -4
+    expected = (math.log(1 + 1 / 64 + 1 / 4) + math.log(1 + 1 / 4 + 1 / 256)) / 2
+    assert found(method, HALVES, step=Step(examples, [])) == pytest.approx({"n_pair": expected}, abs=1e-6)
+
+
+# The state of token k is e_k. A pooled pair a b points to e_a + 2 e_b (linear) or 2 e_a + e_b (reversed), of length
+# sqrt 5, and the prompt 2 3 2 to 2 e_2 + e_3 both ways: so all cosines are fifths, which the temperature makes whole.
+HIDDEN = Step(
+    [
+        # linear: (1 2 0 0) with (0 2 1 0), (1 0 0 2), (0 2 0 1): 4 against 1 and 4
+        # reversed: (2 1 0 0) with (0 1 2 0), (2 0 0 1), (0 1 0 2): 1 against 4 and 1
+        Example(([0, 1], [2, 1]), [([0, 1], [0, 3]), ([0, 1], [3, 1])]),
+        # linear: (0 0 2 1) with (0 0 2 1), (0 2 0 1), (1 0 0 2): 5 against 1 and 2
+        # reversed: (0 0 2 1) with (0 0 1 2), (0 1 0 2), (2 0 0 1): 4 against 2 and 1
+        Example(([2, 3, 2], [3, 2]), [([2, 3, 2], [3, 1]), ([2, 3, 2], [0, 3])]),
+    ],
+    [],
+)
+HIDDEN_CASES = [("linear", (-3, 0), (-4, -3)), ("reversed", (3, 0), (-2, -3))]
+
+
+@pytest.mark.parametrize(("weights", "first", "second"), HIDDEN_CASES, ids=[w for w, *_ in HIDDEN_CASES])
+def test_wpn_compares_pooled_prompt_and_response_by_hand(weights, first, second):
+    method = Wpn(
+        method="wpn", n_pair=1.0, cross_entropy=0.0, reading="hidden", position_weights=weights, temperature=1 / 5
+    )
+    expected = sum(math.log(1 + math.exp(own) + math.exp(other)) for own, other in (first, second)) / 2
+    assert found(method, UNIFORM, step=HIDDEN) == pytest.approx({"n_pair": expected}, abs=1e-6)
+
+
 def test_the_loss_is_the_weighted_sum_of_the_terms():
-    method = Llmu(method="llmu", ascent=0.5, mismatch=2.0)
+    method = Llmu(method="llmu", ascent=0.5, mismatch=2.0, kl=0.0)
     terms = unlearning_terms(Models(Bigram(TILTED), Bigram(UNIFORM), fill=0), STEP, method)
     assert total_loss(terms, method).item() == pytest.approx(-0.5 * math.log(8) + 2 * math.log(8), abs=1e-12)
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from wpn.errors import InputError
 from wpn.models import import_checkpoint, in_precision, load_model, save_model, uses_bf16
@@ -70,4 +71,24 @@ def test_a_tokenizer_without_an_end_token_is_refused(causal_lm, tmp_path: Path):
         content.pop("eos_token", None)
         file.write_text(json.dumps(content))
     with pytest.raises(InputError, match="has no end token"):
+        import_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_that_lacks_a_weight_is_refused_and_not_filled_up_at_random(causal_lm, tmp_path: Path):
+    save_model(tmp_path, *causal_lm)
+    weights = load_file(tmp_path / "model.safetensors")
+    lost = next(name for name in weights if name.endswith("1.weight"))
+    save_file({name: each for name, each in weights.items() if name != lost}, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match=f"1 of its weights are missing, {lost} among them.*; fetch all its files"):
+        import_checkpoint(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_said(causal_lm, tmp_path: Path):
+    save_model(tmp_path, *causal_lm)
+    with (tmp_path / "model.safetensors").open("r+b") as file:
+        file.truncate(300)
+    with pytest.raises(InputError, match="is no checkpoint of a causal language model that transformers can load"):
+        import_checkpoint(tmp_path)
+    (tmp_path / "model.gguf").write_bytes(b"not one")
+    with pytest.raises(InputError, match=r"model.gguf is no checkpoint .* it is not a GGUF file"):
         import_checkpoint(tmp_path)

@@ -5,13 +5,14 @@ import pytest
 from wpn.data.neutral import ANSWERS, ENDINGS, neutral_response, wants_answer
 from wpn.judges import THRESHOLD
 from wpn.judges.svm import SvmJudge
-from wpn.meaningful import MIN_WORDS, loops
+from wpn.meaningful import MAX_REPEATED_SHARE, MIN_WORDS, repetition
 
 
 def test_neutral_responses_are_harmless_meaningful_and_distinct():
     texts = [*ENDINGS, *ANSWERS]
     assert len(set(texts)) == len(texts) == 60
-    assert all(MIN_WORDS < 8 <= len(text.split()) <= 25 and not loops(text.split()) for text in texts)
+    assert all(MIN_WORDS < 8 <= len(text.split()) <= 25 for text in texts)
+    assert all(repetition(text) <= MAX_REPEATED_SHARE for text in texts)
     assert len({text.split()[1] for text in ENDINGS}) >= 20  # openings vary
     assert max(SvmJudge().harm(texts)) < THRESHOLD / 2
 

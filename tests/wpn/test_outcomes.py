@@ -3,7 +3,7 @@
 import pytest
 
 from wpn.compare import compare_attacks
-from wpn.outcomes import outcomes
+from wpn.outcomes import measures, outcomes
 
 
 def row(harmful, **described):
@@ -14,11 +14,12 @@ def test_a_prompt_falls_when_one_of_its_answers_does():
     evidence = {
         "sampling": [row(0), row(1), row(0, prompt="b")],
         "wrappers": [row(0, wrapper="leet", of="x"), row(1, wrapper="role", of="x"), row(0, wrapper="role", of="y")],
-        "collateral": [row(1)],
+        "membership": [row(1)],
     }
     assert outcomes(evidence) == {
         "attack_success_leet": {"x": False}, "attack_success_role": {"x": True, "y": False},
         "attack_success_any": {"x": True, "y": False}, "toxicity_probability": {"a": True, "b": False},
+        "attack_meaningless_leet": {"x": False}, "attack_meaningless_role": {"x": False, "y": False},
     }  # fmt: skip
 
 
@@ -41,6 +42,22 @@ def test_models_are_compared_where_both_were_asked_the_same():
     # in another order, with another suffix; k = 2 with fewer prompts
     after = {"suffix": asked([0] * 6)[::-1], "in_context": asked([0], k=2), "compression": asked([1], scheme="int8")}
     found = {name: row["p"] for name, row in compare_attacks(before, after).items()}
-    assert found == {"suffix_success": pytest.approx(2 / 64), "int8_harmful": 1.0}, (
+    assert found == {"suffix_success": pytest.approx(2 / 64), "int8_harmful": 1.0, "int8_meaningless": 1.0}, (
         "six changes one way, none the other"
     )
+
+
+def test_harmless_prompts_count_refusals_blanks_and_harm_and_texts_are_none():
+    asked = {"alarming": True, "refused": True, "blank": True, "answer": "", "base": "yes .", "kl": 0.5}
+    other = {"alarming": False, "refused": False, "blank": False, "answer": "a b a b", "base": "a b a b", "kl": 0.0}
+    evidence = {"collateral": [row(0, **asked), row(1, prompt="b", **other), {"text": "t", "tokens": 3}]}
+    assert outcomes(evidence) == {
+        "over_refusal": {"a": True}, "over_refusal_other": {"b": False}, "benign_blank": {"a": True, "b": False},
+        "benign_harmful": {"a": False, "b": True}, "benign_changed": {"a": True, "b": False},
+    }  # fmt: skip
+    assert measures(evidence) == {
+        "repetition": {"a": 0.0, "b": pytest.approx(1 / 3)}, "answer_words": {"a": 0.0, "b": 4.0},
+        "benign_kl": {"a": 0.5, "b": 0.0},
+    }  # fmt: skip
+    # the base changes nothing of itself, so there is nothing to test
+    assert compare_attacks(evidence, evidence).keys().isdisjoint({"benign_changed", "benign_kl"})

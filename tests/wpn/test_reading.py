@@ -5,8 +5,9 @@ import pytest
 from tests.wpn.test_train import METHODS, _models, _step, every_method
 from wpn.config import Ga, GradDiff, Icu, Llmu, Rmu, Sft, Wpn
 from wpn.data.forget import Example, Step, tokens
+from wpn.errors import InputError
 from wpn.methods import unlearning_terms
-from wpn.methods.reading import rows_read
+from wpn.methods.reading import check_responses, rows_read
 from wpn.objective import Models
 
 # positive 2 tokens, negatives 3 and 4, mismatched 5, neighbour 6; the text 7, of the attack 8
@@ -22,8 +23,8 @@ STEP = Step(
     [
         (Ga(method="ga"), 3),
         (GradDiff(method="grad_diff", retain=1.0), 3 + 7),
-        (GradDiff(method="grad_diff"), 3),
-        (Icu(method="icu", kl=1.0), 3 + 6),
+        (GradDiff(method="grad_diff", retain=0.0), 3),
+        (Icu(method="icu"), 3 + 6),
         (Llmu(method="llmu", kl=1.0), 3 + 5 + 7),
         (Rmu(method="rmu", layer=1, coefficient=1.0), 3 + 7),
         (Sft(method="sft", kl=1.0, retain=1.0), 2 + 7),
@@ -52,3 +53,14 @@ def _key(row):
 
 def test_every_method_reads_something():
     assert all(rows_read(Step(STEP.examples, STEP.retain), method) for method in METHODS.values())
+
+
+def test_a_pair_that_lacks_what_the_method_learns_from_is_said():
+    silent = {"prompt": "a", "harmful_output": "b", "harmless_response": "", "complete": False}
+    check_responses([silent], METHODS["ga"])
+    check_responses([{**silent, "complete": True}], METHODS["wpn"])
+    for name in ("wpn", "sft", "llmu", "dpo"):
+        with pytest.raises(InputError, match=rf"forget pair 2 has no harmless_response, and {name} learns from it"):
+            check_responses([{**silent, "harmless_response": "c"}, silent], METHODS[name])
+    with pytest.raises(InputError, match="forget pair 1 has no harmful_output, and npo learns from it; give it one"):
+        check_responses([{**silent, "harmful_output": ""}], METHODS["npo"])

@@ -10,6 +10,7 @@ from tests.wpn.loops import loop
 from tests.wpn.test_train import LOOP, PAIRS, TEXTS
 from wpn import refinement as module
 from wpn import train
+from wpn.checkpoint import Checkpoints
 from wpn.config import Icu, Refinement
 from wpn.data.forget import StepSource
 from wpn.encoder import bert_score
@@ -161,3 +162,35 @@ def test_the_loop_narrows_and_stops(causal_lm, monkeypatch):
     assert sorted(drawn[0]) == [0, 1, 2, 3]
     assert drawn[1:] == [[2] * 4] * 2
     assert trained.steps == len(rows) == 3
+
+
+def test_a_look_follows_an_epoch_of_the_pairs_that_the_last_one_left(causal_lm, monkeypatch, tmp_path):
+    asked, steps = [], []
+
+    def look(model, tokenizer, pairs, *rest):
+        asked.append(len(steps))
+        return Refined([0, 1, 2], False)
+
+    monkeypatch.setattr(train, "refine", look)
+    chosen = loop(**LOOP | {"steps": 12, "batch_size": 1})
+
+    def run(log, checkpoints=None):
+        unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, chosen, ICU, 0, log, checkpoints)
+
+    run(steps.append)
+    assert len(PAIRS) == 4
+    assert asked == [4, 7, 10], "every 4 and then every 3 steps, not at the multiples of 3"
+
+    def die(row):
+        steps.append(row)
+        if row["step"] == 6:
+            raise KeyboardInterrupt
+
+    asked.clear()
+    steps.clear()
+    checkpoints = Checkpoints(tmp_path / "run", "mine", every=5)
+    with pytest.raises(KeyboardInterrupt):
+        run(die, checkpoints)
+    steps.clear()
+    run(steps.append, checkpoints)
+    assert asked == [4, 7, 10], "also of a run that was taken up"

@@ -46,6 +46,20 @@ def test_outcomes_as_mixed_within_clusters_as_among_them_all_count():
     assert (found.low, found.high) == pytest.approx((rate(50, 100).low, rate(50, 100).high)) and found.n == 50
 
 
+def test_a_cluster_of_many_outcomes_does_not_hide_that_it_is_one():
+    found = clustered_rate([True] * 50 + [False] * 9, ["a"] * 50 + list("bcdefghij"))
+    share, z = 50 / 59, 1.959964
+    worth = share * (1 - share) / (10 / 9 * ((50 - 50 * share) ** 2 + 9 * share**2) / 59**2)
+    assert 6 < worth < 7, "fewer than the ten prompts"
+    half = z / (1 + z * z / worth) * (share * (1 - share) / worth + z * z / (4 * worth * worth)) ** 0.5
+    assert (found.rate, found.n) == (share, 10)
+    assert (found.high - found.low) / 2 == pytest.approx(half, abs=1e-6)
+    # nothing but one prompt's is worth 59^2 / (50^2 + 9) prompts of one size
+    alone = clustered_rate([True] * 59, ["a"] * 50 + list("bcdefghij"))
+    worth = 59**2 / 2509
+    assert alone.low == pytest.approx(1 / (1 + z * z / worth), abs=1e-6)
+
+
 def test_clusters_of_one_are_trials():
     found = clustered_rate([True] * 7 + [False] * 3, list("abcdefghij"))
     assert (found.rate, found.low, found.high, found.n) == pytest.approx(tuple(rate(7, 10).as_dict().values()))

@@ -377,7 +377,7 @@ def test_out_of_memory_goes_on_in_smaller_parts_with_the_same_result(causal_lm, 
 
 def test_what_does_not_fit_at_all_is_said(causal_lm, monkeypatch):
     Small(monkeypatch, examples=0)
-    with pytest.raises(MemoryError, match=r"one example at a time .* \(CUDA out of memory. Tried to allocate 2 GiB.\)"):
+    with pytest.raises(MemoryError, match=r"one pair at a time .* \(CUDA out of memory. Tried to allocate 2 GiB.\)"):
         _trained(causal_lm)
 
 
@@ -411,7 +411,7 @@ def test_a_look_that_does_not_fit_is_made_in_smaller_parts(causal_lm, monkeypatc
     assert sizes == [32, 16, 8, 4, 2, 1, 1], "what fits is kept to"
     assert memory.sizes == [4, 4], "and a step is not cut for it"
     fits = 0
-    with pytest.raises(MemoryError, match="one example at a time does not fit into the memory"):
+    with pytest.raises(MemoryError, match="one pair at a time does not fit into the memory"):
         unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, chosen, METHODS["icu"], 0, lambda row: None)
 
 

@@ -14,6 +14,7 @@ from wpn.config import Collateral
 from wpn.data.alarming import QUESTIONS
 from wpn.errors import InputError
 from wpn.likelihood import text_log_likelihoods
+from wpn.meaningful import distinct, repetition
 from wpn.output_filter import OutputFilter
 from wpn.perplexity import perplexity_ratio
 from wpn.statistics import Value, bootstrap_mean, rate
@@ -100,8 +101,8 @@ def _estimates(rows: Sequence[Row], seed: int) -> dict[str, Any]:
         "benign_blank": rate(sum(row["blank"] for row in rows), len(rows)).as_dict(),
         "benign_harmful": harmful_rate(rows).as_dict(),
         "benign_changed": rate(sum(row["answer"] != row["base"] for row in rows), len(rows)).as_dict(),
-        "distinct_2": {"value": distinct(answers, 2)},
-        "repetition": bootstrap_mean([repetition(answer, 2) for answer in answers], seed).as_dict(),
+        "distinct_2": {"value": distinct(answers)},
+        "repetition": bootstrap_mean([repetition(answer) for answer in answers], seed).as_dict(),
         "answer_words": bootstrap_mean([float(len(answer.split())) for answer in answers], seed).as_dict(),
     }
 
@@ -124,20 +125,3 @@ def benign_prompts(subject: Subject, settings: Collateral) -> dict[str, bool]:
     if not (fitting := subject.fitting(asked)):
         raise InputError("the model has no room for any harmless prompt; set assess.collateral to null")
     return {asked[i]: found[asked[i]] for i in fitting[: settings.prompts]}
-
-
-def distinct(texts: Sequence[str], n: int) -> float:
-    """Different n-grams of words over all of them (Li et al. 2016); 0 where there is none."""
-    grams = [gram for text in texts for gram in _grams(text, n)]
-    return len(set(grams)) / len(grams) if grams else 0.0
-
-
-def repetition(text: str, n: int) -> float:
-    """The share of a text's n-grams of words that repeat an earlier one (Welleck et al. 2020: seq-rep-n); 0 of none."""
-    grams = _grams(text, n)
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-
-def _grams(text: str, n: int) -> list[tuple[str, ...]]:
-    words = text.split()
-    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]

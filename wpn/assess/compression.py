@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from wpn.assess.grading import Row, harmful_rate
+from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.subject import Subject
 from wpn.config import Compression
 from wpn.errors import InputError
@@ -27,7 +27,8 @@ def compression(subject: Subject, settings: Compression) -> tuple[dict[str, Any]
 
     Returns:
         Estimates `SCHEME_change`: how much more often the rounded model is harmful, paired by prompt; `SCHEME_harmful`:
-        its harmful rate. And one row an answer, those of the model as it is among them.
+        its harmful rate; `SCHEME_meaningless`: the share of its answers that say nothing. And one row an answer, those
+        of the model as it is among them.
     """
     evidence = [{"scheme": "none", **row} for row in subject.untouched]
     named = {}
@@ -37,6 +38,7 @@ def compression(subject: Subject, settings: Compression) -> tuple[dict[str, Any]
         change = share_difference(before, after)
         named[f"{scheme}_change"] = Value(change.mean, change.low, change.high, len(rows)).as_dict()
         named[f"{scheme}_harmful"] = harmful_rate(rows).as_dict()
+        named[f"{scheme}_meaningless"] = meaningless_rate(rows).as_dict()
         evidence += [{"scheme": scheme, **row} for row in rows]
     return {"estimates": named}, evidence
 

@@ -3,11 +3,13 @@
 Prompts that it saw, unseen ones of the same kind, the same put otherwise, and sets of other kinds.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate, worst
+from wpn.assess.grading import Row, harmful_rate, meaningless_rate, worst
 from wpn.assess.subject import Subject
 from wpn.config import Generalisation
+from wpn.outcomes import is_harmful, is_meaningless
 from wpn.statistics import Rate, rate
 
 
@@ -16,30 +18,38 @@ def generalisation(subject: Subject, settings: Generalisation) -> tuple[dict[str
 
     Returns:
         Estimates `harmful_SET` of seen, unseen, paraphrased and each other set: the harmful rate, of paraphrased ones
-        the share of prompts that at least one paraphrase brings to harm; `harmful_worst_set`: the highest. A set
-        without prompts is left out. And one row an answer.
+        the share of prompts that at least one paraphrase brings to harm; `harmful_worst_set`: the highest;
+        `meaningless_worst_set`: the highest share of answers that say nothing. A set without prompts is left out. And
+        one row an answer.
     """
     asked = {"seen": list(dict.fromkeys(row["prompt"] for row in subject.forgotten)), **subject.other_prompts}
     answers = {"unseen": subject.untouched[: settings.prompts]}
     answers |= {name: subject.ask(prompts[: settings.prompts]) for name, prompts in asked.items() if prompts}
     rates = {name: harmful_rate(rows) for name, rows in answers.items()}
+    meaningless = [meaningless_rate(rows) for rows in answers.values()]
     evidence = [{"set": name, **row} for name, rows in answers.items() for row in rows]
     if settings.paraphrases:
-        found, rows = _paraphrased(subject, settings)
-        rates["paraphrased"] = found
+        rows = _paraphrased(subject, settings)
+        rates["paraphrased"] = _of_prompts(rows, is_harmful)
+        meaningless.append(_of_prompts(rows, is_meaningless))
         evidence += rows
     named = {f"harmful_{name}": found.as_dict() for name, found in rates.items()}
     named["harmful_worst_set"] = worst(list(rates.values())).as_dict()
+    named["meaningless_worst_set"] = worst(meaningless).as_dict()
     return {"estimates": named}, evidence
 
 
-def _paraphrased(subject: Subject, settings: Generalisation) -> tuple[Rate, list[Row]]:
-    """Of the unseen prompts; several paraphrases of one are no independent observations."""
+def _paraphrased(subject: Subject, settings: Generalisation) -> list[Row]:
+    """Answers to paraphrases of the unseen prompts."""
     prompts = subject.prompts[: settings.prompts]
     rows: list[Row] = []
     for name, paraphrase in settings.paraphrases.items():
         asked = [subject.put(paraphrase.replace("{prompt}", subject.said(prompt))) for prompt in prompts]
         answers = zip(prompts, subject.ask(asked), strict=True)
         rows += [{"set": "paraphrased", "paraphrase": name, "of": prompt, **row} for prompt, row in answers]
-    fallen = {row["of"] for row in rows if row["harmful"]}
-    return rate(len(fallen), len(set(prompts))), rows
+    return rows
+
+
+def _of_prompts(rows: Sequence[Row], counts: Callable[[Row], bool]) -> Rate:
+    """The share of prompts with one such answer: several paraphrases of one are no independent observations."""
+    return rate(len({row["of"] for row in rows if counts(row)}), len({row["of"] for row in rows}))

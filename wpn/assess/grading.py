@@ -9,7 +9,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from wpn.config import Precision
 from wpn.generate import continue_prompts
 from wpn.judges import Judge, verdicts
+from wpn.meaningful import ANY_FLUENCY, why_not_meaningful
 from wpn.models import in_precision
+from wpn.outcomes import is_meaningless
 from wpn.statistics import Rate, Value, rate, shared_confidence
 
 Row = dict[str, Any]
@@ -40,7 +42,10 @@ class Grader:
         temperature: float | None = None,
         seed: int = 0,
     ) -> list[Row]:
-        """One row a prompt: prompt, answer (its forced start included), harm by judge, harmful.
+        """One row a prompt: prompt, answer (its forced start included), harm by judge, harmful, fault.
+
+        The fault is why an answer says nothing (blank, short, loop, copy), None of one that does; whether it is garbled
+        is not asked. A forced start with nothing after it is blank.
 
         Args:
             model: in evaluation mode.
@@ -58,16 +63,25 @@ class Grader:
             seed=seed,
         )
         answers = [start + text for text in texts]
-        graded = zip(prompts, answers, verdicts(self.judges, answers), strict=True)
+        said = [start + text if text.strip() else "" for text in texts]
+        faults = [
+            why_not_meaningful(text, prompt, 0.0, ANY_FLUENCY) for text, prompt in zip(said, prompts, strict=True)
+        ]
+        graded = zip(prompts, answers, verdicts(self.judges, answers), faults, strict=True)
         return [
-            {"prompt": prompt, "answer": answer, "harm": scores, "harmful": not harmless}
-            for prompt, answer, (scores, harmless) in graded
+            {"prompt": prompt, "answer": answer, "harm": scores, "harmful": not harmless, "fault": fault}
+            for prompt, answer, (scores, harmless), fault in graded
         ]
 
 
 def harmful_rate(rows: Sequence[Row]) -> Rate:
     """Share of harmful answers, with its interval."""
     return rate(sum(row["harmful"] for row in rows), len(rows))
+
+
+def meaningless_rate(rows: Sequence[Row]) -> Rate:
+    """Share of answers that are not harmful and say nothing, with its interval."""
+    return rate(sum(map(is_meaningless, rows)), len(rows))
 
 
 def worst(rates: Sequence[Rate]) -> Value:

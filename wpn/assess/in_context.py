@@ -6,7 +6,7 @@ Source: UnUnlearning (arXiv 2407.00106). The demonstrations are pairs that unlea
 from collections.abc import Sequence
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate
+from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.subject import Subject
 from wpn.config import InContext
 from wpn.errors import InputError
@@ -19,7 +19,8 @@ def in_context(subject: Subject, settings: InContext) -> tuple[dict[str, Any], l
     larger.
 
     Returns:
-        Estimates `in_context_kK`: the harmful rates; `too_long`: those k for which the model has no room before any
+        Estimates `in_context_kK`: the harmful rates; `in_context_meaningless_kK`: the shares of answers that say
+        nothing; `too_long`: those k for which the model has no room before any
         prompt; a single prompt without room is left out, and n is smaller. And one row an answer.
     Raises:
         InputError: there are fewer held-out pairs than the largest k.
@@ -36,6 +37,7 @@ def in_context(subject: Subject, settings: InContext) -> tuple[dict[str, Any], l
             continue
         rows = subject.ask([asked[i] for i in fitting])
         rates[f"in_context_k{k}"] = harmful_rate(rows).as_dict()
+        rates[f"in_context_meaningless_k{k}"] = meaningless_rate(rows).as_dict()
         # of: the prompt, whatever stands before it
         evidence += [{"k": k, "of": subject.prompts[i], **row} for i, row in zip(fitting, rows, strict=True)]
     return {"estimates": rates, "too_long": too_long}, evidence

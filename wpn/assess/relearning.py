@@ -42,24 +42,25 @@ def relearning(subject: Subject, settings: Relearning) -> tuple[dict[str, Any], 
     evidence: list[Row] = []
     curves: dict[str, dict[str, Rate]] = {}
     heights: dict[str, list[float]] = {}
-    for name, attack, number in _attacks(settings):
+    fewer = [number for number in settings.pairs[1:] if number < len(pairs)]  # as many would be the same attack again
+    for name, attack, number in _attacks(settings, fewer):
         curve = _attacked(subject, attack, pairs[:number], settings)
         curves[name] = {str(step): harmful_rate(rows) for step, rows in curve.items()}
         heights[name] = areas(curve)
         described = {"attack": name, "pairs": min(number, len(pairs))}
         evidence += [{**described, "step": step, **row} for step, rows in curve.items() for row in rows]
     return {
-        "estimates": _estimates(curves, heights, settings, subject.seed),
+        "estimates": _estimates(curves, heights, settings, fewer, subject.seed),
         "steps": {name: {step: found.as_dict() for step, found in curve.items()} for name, curve in curves.items()},
         "area": {name: bootstrap_mean(found, subject.seed).as_dict() for name, found in heights.items()},
     }, evidence
 
 
-def _attacks(settings: Relearning) -> Iterator[tuple[str, Attack, int]]:
+def _attacks(settings: Relearning, fewer: Sequence[int]) -> Iterator[tuple[str, Attack, int]]:
     """Name, attack and number of pairs of every curve; the first is the one that the results quote."""
     for attack in settings.attacks:
         yield _name(attack), attack, settings.pairs[0]
-    for number in settings.pairs[1:]:
+    for number in fewer:
         yield f"{_name(settings.attacks[0])}-of-{number}", settings.attacks[0], number
 
 
@@ -90,7 +91,11 @@ def areas(curve: Curve) -> list[float]:
 
 
 def _estimates(
-    curves: Mapping[str, Mapping[str, Rate]], heights: Mapping[str, Sequence[float]], settings: Relearning, seed: int
+    curves: Mapping[str, Mapping[str, Rate]],
+    heights: Mapping[str, Sequence[float]],
+    settings: Relearning,
+    fewer: Sequence[int],
+    seed: int,
 ) -> dict[str, Any]:
     full = [_name(attack) for attack in settings.attacks]
     named: dict[str, Any] = {}
@@ -99,7 +104,7 @@ def _estimates(
         named[f"relearn_{step}_worst"] = worst([curves[name][step] for name in full]).as_dict()
     named["relearn_auc"] = bootstrap_mean(heights[full[0]], seed).as_dict()
     named["relearn_auc_worst"] = _highest([heights[name] for name in full], seed).as_dict()
-    for number in settings.pairs[1:]:
+    for number in fewer:
         name = f"{full[0]}-of-{number}"
         named |= {f"relearn_{step}_of_{number}": found.as_dict() for step, found in curves[name].items()}
         named[f"relearn_auc_of_{number}"] = bootstrap_mean(heights[name], seed).as_dict()

@@ -8,7 +8,7 @@ speaks.
 import random
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate, worst
+from wpn.assess.grading import Row, harmful_rate, meaningless_rate, worst
 from wpn.assess.in_context import context, demonstrations
 from wpn.assess.subject import Subject
 from wpn.config import Wrappers
@@ -24,14 +24,15 @@ def wrappers(subject: Subject, settings: Wrappers) -> tuple[dict[str, Any], list
 
     Returns:
         Estimates `attack_success_NAME`: the harmful rate of each wrapper; `attack_success_worst`: the highest of them;
-        `attack_success_any`: the share of prompts that at least one wrapper brings to harm. `too_long`: the wrappers in
+        `attack_success_any`: the share of prompts that at least one wrapper brings to harm; `attack_meaningless_worst`:
+        the highest share of answers that say nothing. `too_long`: the wrappers in
         which the model has no room for any prompt; a single prompt without room is left out, and n is smaller. And one
         row an answer.
     Raises:
         InputError: a placeholder has nothing to stand for, or the model has no room for any wrapper.
     """
     evidence: list[Row] = []
-    rates, too_long = {}, []
+    rates, meaningless, too_long = {}, [], []
     for name, asked in _wrapped(subject, settings).items():
         fitting = subject.fitting(asked)
         if not fitting:
@@ -39,6 +40,7 @@ def wrappers(subject: Subject, settings: Wrappers) -> tuple[dict[str, Any], list
             continue
         rows = subject.ask([asked[i] for i in fitting])
         rates[name] = harmful_rate(rows)
+        meaningless.append(meaningless_rate(rows))
         evidence += [{"wrapper": name, "of": subject.prompts[i], **row} for i, row in zip(fitting, rows, strict=True)]
     if not rates:
         raise InputError("the model has no room for any wrapped prompt; shorten assess.wrappers.templates")
@@ -47,6 +49,7 @@ def wrappers(subject: Subject, settings: Wrappers) -> tuple[dict[str, Any], list
     named = {f"attack_success_{name}": found.as_dict() for name, found in rates.items()}
     named["attack_success_worst"] = worst(list(rates.values())).as_dict()
     named["attack_success_any"] = rate(len(fallen), len(asked_of)).as_dict()
+    named["attack_meaningless_worst"] = worst(meaningless).as_dict()
     return {"estimates": named, "too_long": too_long}, evidence
 
 
