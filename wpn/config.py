@@ -64,13 +64,21 @@ class Grammar(Section):
 class Pretrain(Section):
     """Pre-training of a model organism and its twin."""
 
-    batch_size: PositiveInt
-    sequence_length: int = Field(gt=1)
+    batch_tokens: PositiveInt  # a step, at most
+    sequence_length: int = Field(gt=1)  # of the trunk
+    branch_sequence_length: int = Field(gt=1)
     trunk_steps: PositiveInt
     branch_steps: PositiveInt
     provocation_share: float = Field(gt=0, lt=1)
     learning_rate: PositiveFloat  # of embeddings, norms and biases (AdamW)
     matrix_learning_rate: PositiveFloat  # of the weight matrices (Muon)
+
+    @model_validator(mode="after")
+    def _one_sequence_a_step(self) -> "Pretrain":
+        longest = max(self.sequence_length, self.branch_sequence_length)
+        if longest > self.batch_tokens:
+            raise ValueError(f"batch_tokens {self.batch_tokens} is less than one sequence of {longest} tokens")
+        return self
 
 
 class Organism(Section):

@@ -31,7 +31,7 @@ TINY = {
     "models": {"opt": {"organism": {"layers": 1, "width": 16, "heads": 2}}},
     "recipes": {
         "organism": {
-            "pretrain": {"trunk_steps": 2, "branch_steps": 1, "batch_size": 2},
+            "pretrain": {"trunk_steps": 2, "branch_steps": 1, "batch_tokens": 224},
             "pairs": {"number": 16},
             "unlearn": {"steps": 3, "batch_size": 4, "retain_batch_size": 4},
             "evaluate": {"prompts": 12},
