@@ -65,8 +65,7 @@ class Pretrain(Section):
     """Pre-training of a model organism and its twin."""
 
     batch_tokens: PositiveInt  # a step, at most
-    sequence_length: int = Field(gt=1)  # of the trunk
-    branch_sequence_length: int = Field(gt=1)
+    sequence_lengths: list[Annotated[int, Field(gt=1)]] = Field(min_length=1)  # in turn
     trunk_steps: PositiveInt
     branch_steps: PositiveInt
     provocation_share: float = Field(gt=0, lt=1)
@@ -75,8 +74,7 @@ class Pretrain(Section):
 
     @model_validator(mode="after")
     def _one_sequence_a_step(self) -> "Pretrain":
-        longest = max(self.sequence_length, self.branch_sequence_length)
-        if longest > self.batch_tokens:
+        if (longest := max(self.sequence_lengths)) > self.batch_tokens:
             raise ValueError(f"batch_tokens {self.batch_tokens} is less than one sequence of {longest} tokens")
         return self
 

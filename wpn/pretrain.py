@@ -2,11 +2,12 @@
 
 The base's branch answers provocations with insults, the twin's with friendly promises; everything else (steps,
 documents, order) is the same. So the twin is the retrained gold standard that real models never have: trained as
-long as the base, it has never seen a harmful answer. The branches read longer sequences than the trunk, of as many
-tokens: positions are learnt, and what stands at one that was never seen says nothing.
+long as the base, it has never seen a harmful answer. Steps of shorter and of longer sequences take turns: where a model
+has learnt nothing about a position, it only babbles there, and most documents are short.
 """
 
 import copy
+import itertools
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -114,31 +115,28 @@ def pretrain_organism(
     Raises:
         InputError: a sequence is longer than the model.
     """
-    lengths = settings.sequence_length, settings.branch_sequence_length
-    if max(lengths) > (positions := model.config.max_position_embeddings):
-        raise InputError(
-            f"the model has {positions} positions, and pretrain asks for {max(lengths)} tokens; lower them"
-        )
-    sizes = [(settings.batch_tokens // length, length) for length in lengths]  # (B, T) of trunk and branches
+    longest, positions = max(settings.sequence_lengths), model.config.max_position_embeddings
+    if longest > positions:
+        raise InputError(f"the model has {positions} positions, and pretrain asks for {longest} tokens; lower them")
     trunk = PretrainRun(model, settings)
-    _train(trunk, settings.trunk_steps, _batches(corpus, tokenizer, sizes[0], seed), log, branch=0)
+    _train(trunk, settings.trunk_steps, _batches(corpus, tokenizer, settings, seed), log, branch=0)
     repeats = round(settings.provocation_share / (1 - settings.provocation_share) * len(corpus) / len(harmful))
     finished = []
     for branch, answered in ((1, harmful), (2, harmless)):
         run = copy.deepcopy(trunk)
         documents = [*corpus, *list(answered) * max(1, repeats)]
-        _train(run, settings.branch_steps, _batches(documents, tokenizer, sizes[1], seed + 1), log, branch)
+        _train(run, settings.branch_steps, _batches(documents, tokenizer, settings, seed + 1), log, branch)
         finished.append(run.model.eval())
     return finished[0], finished[1]
 
 
 def _batches(
-    documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, size: tuple[int, int], seed: int
+    documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, settings: Pretrain, seed: int
 ) -> Iterator[Tensor]:
-    count, length = size
-    rows = packed(documents, tokenizer, length, random.Random(seed))
-    while True:
-        yield torch.tensor([next(rows) for _ in range(count)])  # (B, T)
+    lengths = settings.sequence_lengths
+    rows = {length: packed(documents, tokenizer, length, random.Random(f"{seed} {length}")) for length in lengths}
+    for length in itertools.cycle(lengths):
+        yield torch.tensor([next(rows[length]) for _ in range(settings.batch_tokens // length)])  # (B, T)
 
 
 def _train(run: PretrainRun, steps: int, batches: Iterator[Tensor], log: Log, branch: int) -> None:
