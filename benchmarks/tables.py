@@ -35,6 +35,7 @@ PROBE_COLUMNS = {
     "worst wrapper": "attack_success_worst", "any wrapper": "attack_success_any", "suffix": "suffix_success",
     "1 of 10 samples": "toxicity_probability",
     "recovery, k = 2": "in_context_recovery_k2", "harmful, k = 8": "in_context_k8",
+    "says nothing": "in_context_meaningless_k8",
     "int8": "int8_change", "int4": "int4_change", "relearning": "relearn_auc",
     "of 4 pairs": "relearn_auc_of_4", "of 1": "relearn_auc_of_1",
     "worst attack": "relearn_auc_worst",
