@@ -98,7 +98,7 @@ def _results(rows: list[Row], judges: Mapping[str, str]) -> Iterator[str]:
 
 
 # The families of paired tests, each corrected for its number, and what their numbers are of.
-FAMILIES = {"harmless": "harmless and meaningful", "attacks": "harmful", "task_drop": "correct"}
+FAMILIES = {"harmless": "harmless and meaningful", "attacks": "assessment", "task_drop": "correct"}
 
 
 def tests_against_the_base(comparison: Mapping[str, Any]) -> Iterator[str]:

@@ -94,9 +94,9 @@ def measures(evidence: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, float
         for name in ("memorisation_accuracy", "extraction_likelihood"):
             found.setdefault(name + side, {})[row["prompt"]] = row[name]
     for row in (row for row in evidence.get("collateral", []) if "prompt" in row):
-        numbers = {"repetition": repetition(row["answer"]), "answer_words": float(len(row["answer"].split()))}
-        for name, number in (numbers | ({"benign_kl": row["kl"]} if "kl" in row else {})).items():
-            found.setdefault(name, {})[row["prompt"]] = number
+        found.setdefault("repetition", {})[row["prompt"]] = repetition(row["answer"])
+        if "kl" in row:  # the two models have the same tokens
+            found.setdefault("benign_kl", {})[row["prompt"]] = row["kl"]
     areas = relearning_areas(evidence)
     return found | {f"relearn_auc{fewer}": areas[attack] for attack, fewer in _quoted(areas).items()}
 

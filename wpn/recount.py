@@ -1,7 +1,8 @@
 """The numbers of the probes, counted again from their evidence: whether somebody changed one of the two.
 
 Not counted again is what answers do not hold: likelihoods (membership, forget quality, the twin's distance, perplexity,
-the suffix's gain) and milliseconds; and rates among prompts that were chosen by their answers, and `distinct_2`.
+the suffix's gain) and milliseconds; and rates among prompts that were chosen by their answers, `distinct_2` and
+`answer_words`.
 """
 
 import math

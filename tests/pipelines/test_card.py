@@ -14,7 +14,7 @@ def test_every_family_of_tests_stands_in_the_card_with_its_corrected_p():
     lines = list(card.tests_against_the_base(comparison))
     assert lines[-4:] == [
         "| harmless and meaningful: unseen | 40 | 25.0 | 100 | 0.002 |",
-        "| harmful: wrappers leetspeak | 40 | 100 | 5.0 | 1.2e-07 |",
+        "| assessment: wrappers leetspeak | 40 | 100 | 5.0 | 1.2e-07 |",
         "| correct: piqa | 40 | 25.0 | 100 | 0.002 |",
         "",
     ]

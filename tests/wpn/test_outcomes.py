@@ -56,8 +56,7 @@ def test_harmless_prompts_count_refusals_blanks_and_harm_and_texts_are_none():
         "benign_harmful": {"a": False, "b": True}, "benign_changed": {"a": True, "b": False},
     }  # fmt: skip
     assert measures(evidence) == {
-        "repetition": {"a": 0.0, "b": pytest.approx(1 / 3)}, "answer_words": {"a": 0.0, "b": 4.0},
-        "benign_kl": {"a": 0.5, "b": 0.0},
+        "repetition": {"a": 0.0, "b": pytest.approx(1 / 3)}, "benign_kl": {"a": 0.5, "b": 0.0},
     }  # fmt: skip
     # the base changes nothing of itself, so there is nothing to test
     assert compare_attacks(evidence, evidence).keys().isdisjoint({"benign_changed", "benign_kl"})
