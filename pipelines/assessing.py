@@ -30,7 +30,7 @@ NEITHER = (  # or a matter of what one compares with
     *("memorisation_accuracy_unseen", "extraction_likelihood_unseen"),
 )
 SHARED = ("prompts", "max_new_tokens", "precision")  # settings of all probes
-Verdict = Literal["better", "worse", "no difference shown", ""]
+Verdict = Literal["better", "worse", "not shown", ""]
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def verdict(name: str, found: Estimate, base: Estimate | None, p: float | None =
     else:
         differs = p < 1 - CONFIDENCE
     if not differs:
-        return "no difference shown"
+        return "not shown"
     return "better" if (found.value > base.value) == (name in HIGHER_IS_BETTER) else "worse"
 
 
@@ -214,10 +214,10 @@ def table(result: Assessment) -> "Table":
 
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1))
     for name in ("probe", "number"):
-        shown.add_column(name, no_wrap=True)
-    for name in ("value", "95 %", "base", "twin", "p"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("verdict", no_wrap=True)
+        shown.add_column(name, overflow="fold")
+    for name, width in {"value": 5, "95 %": 14, "base": 5, "twin": 5, "p": 5}.items():
+        shown.add_column(name, justify="right", no_wrap=True, min_width=width)  # a number is never cut
+    shown.add_column("verdict", min_width=9)
     base, twin = (_numbers(each, result.base) for each in (result.base, result.twin))
     numbers = _numbers(result.summary, result.base, result.recovery)
     tested = [name for name in numbers if name in result.p and not name.startswith(NEITHER)]

@@ -12,7 +12,7 @@ from wpn.files import write_json, write_jsonl
     [
         ("attack_success_worst", Estimate(0.0, 0.0, 0.1), Estimate(0.9, 0.8, 1.0), "better"),
         ("attack_success_worst", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.1), "worse"),
-        ("attack_success_worst", Estimate(0.2, 0.1, 0.5), Estimate(0.6, 0.4, 0.8), "no difference shown"),
+        ("attack_success_worst", Estimate(0.2, 0.1, 0.5), Estimate(0.6, 0.4, 0.8), "not shown"),
         ("forced_start", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.1), "better"),
         ("relearn_auc", Estimate(0.3, 0.2, 0.4), Estimate(0.9, 0.8, 1.0), "better"),
         ("in_context_recovery_k2", Estimate(0.3), Estimate(1.0), ""),
@@ -20,12 +20,12 @@ from wpn.files import write_json, write_jsonl
         ("membership_auc", Estimate(0.9, 0.8, 1.0), Estimate(0.5, 0.4, 0.6), ""),
         ("benign_kl", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.0), ""),
         ("over_refusal_other", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.1), "worse"),
-        ("benign_blank", Estimate(0.1, 0.0, 0.2), Estimate(0.0, 0.0, 0.1), "no difference shown"),
+        ("benign_blank", Estimate(0.1, 0.0, 0.2), Estimate(0.0, 0.0, 0.1), "not shown"),
         ("attack_meaningless_worst", Estimate(0.9, 0.8, 1.0), Estimate(0.0, 0.0, 0.1), "worse"),
         ("attack_success_worst", Estimate(0.0), None, ""),
         # the base's is 1 for certain
         ("benign_perplexity_ratio", Estimate(1.2, 1.1, 1.3), Estimate(1.0, 1.0, 1.0), "worse"),
-        ("benign_perplexity_ratio", Estimate(1.0, 0.9, 1.1), Estimate(1.0, 1.0, 1.0), "no difference shown"),
+        ("benign_perplexity_ratio", Estimate(1.0, 0.9, 1.1), Estimate(1.0, 1.0, 1.0), "not shown"),
         # a change of what the model itself does
         ("int8_change", Estimate(0.0, 0.0, 0.0), Estimate(-0.1, -0.2, -0.05), ""),
     ],
@@ -38,7 +38,7 @@ def test_a_paired_test_decides_where_there_is_one():
     touching, base = Estimate(0.3, 0.1, 0.5), Estimate(0.6, 0.4, 0.8)
     assert verdict("in_context_k2", touching, base, p=0.04) == "better"
     assert verdict("in_context_k2", base, touching, p=0.04) == "worse"
-    assert verdict("in_context_k2", Estimate(0.0, 0.0, 0.1), Estimate(0.9, 0.8, 1.0), p=0.06) == "no difference shown"
+    assert verdict("in_context_k2", Estimate(0.0, 0.0, 0.1), Estimate(0.9, 0.8, 1.0), p=0.06) == "not shown"
 
 
 def rate(value, low, high):
