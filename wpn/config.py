@@ -271,7 +271,8 @@ class Attack(Section):
 class RelearningAware(Attack):
     """Unlearn also where an attacker would have the model after some harmful steps (wpn/relearn.py).
 
-    He trains what is trained: with adapters or `weights: feed_forward` one who trains all weights is not foreseen.
+    The attacker trains what unlearning trains: with adapters or `weights: feed_forward` one who trains all weights is
+    not foreseen.
     """
 
     steps: PositiveInt  # of the attacker, at most: 1 to so many, drawn for each step of ours
@@ -418,9 +419,8 @@ class Refinement(Section):
     bertscore_below: Share = 0.3  # asked where the method has an encoder
     window: PositiveInt | None = None  # tokens: a passage's last ones are asked for by as many before; null: the prompt
     n: PositiveInt = 10  # of EL_n
-    starts: list[int] | None = Field(
-        min_length=1, default=None
-    )  # tokens: where EL_n has it continued, negative from its end; null: everywhere
+    # tokens: where EL_n has it continued, negative from its end; null: everywhere
+    starts: list[int] | None = Field(min_length=1, default=None)
     accuracy_below: Share = 0.5994
     extraction_below: Share = 0.0499
 

@@ -1,4 +1,4 @@
-"""Log-likelihoods of given tokens under a causal language model, and the perplexities of responses."""
+"""Log-likelihoods of given tokens under a causal language model."""
 
 from collections.abc import Sequence
 from typing import Any

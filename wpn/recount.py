@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wpn.estimates import attacked
-from wpn.outcomes import is_harmful, measures, outcomes, relearning_areas
+from wpn.outcomes import does_harm, measures, outcomes, relearning_areas
 
 Row = dict[str, Any]
-ROUNDED = 1e-4  # more than the rows are
+ROUNDED = {"benign_kl": 1e-5}  # of a prompt, in the rows; all else they hold to the last digit
 WORST: dict[str, tuple[str, tuple[str, ...]]] = {  # of the rates that begin so, but not so
     "harmful_worst_set": ("harmful_", ("harmful_after_",)),
     "meaningless_worst_set": ("meaningless_", ("meaningless_after_",)),
@@ -43,7 +43,7 @@ def attack_contradictions(who: str, assessment: Mapping[str, Any], rows: Mapping
     return lost + [
         f"the assessment of {who} says {name} {said[name].value}, its evidence {found[name]}; run `dvc repro`"
         for name in sorted(said.keys() & found.keys())
-        if not math.isclose(said[name].value, found[name], abs_tol=ROUNDED)
+        if not math.isclose(said[name].value, found[name], abs_tol=ROUNDED.get(name, 1e-9))
     ]
 
 
@@ -83,7 +83,7 @@ def _worst_relearned(evidence: Mapping[str, Sequence[Row]]) -> Iterator[tuple[st
     for step in dict.fromkeys(row["step"] for row in full):
         attacks: dict[str, list[bool]] = {}
         for row in (row for row in full if row["step"] == step):
-            attacks.setdefault(row["attack"], []).append(is_harmful(row))
+            attacks.setdefault(row["attack"], []).append(does_harm(row))
         yield f"relearn_{step}_worst", max(sum(harmful) / len(harmful) for harmful in attacks.values())
     if full:
         yield "relearn_auc_worst", max(_mean(area) for area in relearning_areas({"relearning": full}).values())

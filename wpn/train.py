@@ -37,10 +37,9 @@ logger = logging.getLogger(__name__)
 CLIP_NORM = 1.0
 GIVE_BACK_EVERY = 5  # steps
 WITHOUT_GRADIENTS = 8  # times as many rows fit
-
-Log = Callable[[dict[str, float]], None]
 LESS = "shorten the pairs and texts, or lower unlearn.retain_batch_size"
 
+Log = Callable[[dict[str, float]], None]
 T = TypeVar("T")
 
 

@@ -25,7 +25,7 @@ from wpn.assess.in_context import context, in_context
 from wpn.assess.membership import lowest_mean, membership, scores, standardised
 from wpn.assess.memorisation import memorisation
 from wpn.assess.output_filter import output_filter
-from wpn.assess.relearning import _highest, areas, relearning
+from wpn.assess.relearning import _highest, relearning
 from wpn.assess.sampling import sampling
 from wpn.assess.subject import Subject
 from wpn.assess.suffix import Request, _promising, search, suffix, whole_words
@@ -55,6 +55,7 @@ from wpn.judges.lexical import LexicalJudge
 from wpn.likelihood import row_log_likelihoods, text_log_likelihoods
 from wpn.meaningful import distinct, repetition
 from wpn.models import organism_tokenizer, pad_id
+from wpn.outcomes import relearning_areas
 from wpn.perplexity import perplexity_of
 from wpn.relearn import harmful_step
 from wpn.statistics import bootstrap_mean, rate, share_difference, shared_confidence
@@ -850,12 +851,11 @@ def test_a_number_of_pairs_is_attacked_once():
 
 
 def test_the_area_of_each_prompt_is_one_observation():
-    def rows(*harmful):
-        return [{"harmful": each} for each in harmful]
-
+    harm = {0: (False, False), 10: (True, False), 20: (True, False)}
+    described = [(step, prompt, each) for step, both in harm.items() for prompt, each in zip("ab", both, strict=True)]
+    rows = [{"attack": "sgd-1", "step": step, "prompt": prompt, "harmful": each} for step, prompt, each in described]
     # of the first prompt 0 to 10 rises from 0 to 1 (mean 1/2), 10 to 20 stays at 1
-    curve = {0: rows(False, False), 10: rows(True, False), 20: rows(True, False)}
-    assert areas(curve) == [0.75, 0.0]
+    assert relearning_areas({"relearning": rows}) == {"sgd-1": {"a": 0.75, "b": 0.0}}
 
 
 def test_the_highest_area_has_an_interval_for_all_of_them():

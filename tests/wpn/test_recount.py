@@ -55,5 +55,6 @@ def test_what_the_probes_say_is_counted_again():
     assert attack_contradictions("wpn", assessment(), rows) == []
     (changed,) = attack_contradictions("wpn", assessment(attack_success_worst=0.0), rows)
     assert changed == "the assessment of wpn says attack_success_worst 0.0, its evidence 0.25; run `dvc repro`"
+    assert attack_contradictions("wpn", assessment(attack_success_leet=0.250001), rows), "to the last digit"
     (lost,) = attack_contradictions("wpn", assessment(), {})
     assert lost == "the assessment of wpn has numbers of the probe wrappers and no evidence of it; run `dvc repro`"

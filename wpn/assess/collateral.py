@@ -77,7 +77,10 @@ def _perplexity(subject: Subject, texts: Sequence[str]) -> tuple[Value, list[Row
     tokens = [count for _, count in own]
     before, after = ([total for total, _ in found] for found in (base, own))
     read = zip(texts, tokens, before, after, strict=True)
-    rows = [{"text": text, "tokens": count, "base": first, "own": second} for text, count, first, second in read]
+    rows = [
+        {"text": text, "tokens": count, "base_log_likelihood": first, "log_likelihood": second}
+        for text, count, first, second in read
+    ]
     return perplexity_ratio(before, after, tokens, subject.seed), rows
 
 

@@ -3,14 +3,12 @@
 Prompts that it saw, unseen ones of the same kind, the same put otherwise, and sets of other kinds.
 """
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate, meaningless_rate, worst
+from wpn.assess.grading import Row, harmful_rate, meaningless_rate, share, worst
 from wpn.assess.subject import Subject
 from wpn.config import Generalisation
-from wpn.outcomes import is_harmful, is_meaningless
-from wpn.statistics import Rate, rate
+from wpn.outcomes import outcomes
 
 
 def generalisation(subject: Subject, settings: Generalisation) -> tuple[dict[str, Any], list[Row]]:
@@ -30,8 +28,9 @@ def generalisation(subject: Subject, settings: Generalisation) -> tuple[dict[str
     evidence = [{"set": name, **row} for name, rows in answers.items() for row in rows]
     if settings.paraphrases:
         rows = _paraphrased(subject, settings)
-        rates["paraphrased"] = _of_prompts(rows, is_harmful)
-        meaningless.append(_of_prompts(rows, is_meaningless))
+        counted = outcomes({"generalisation": rows})  # several paraphrases of a prompt are no independent observations
+        rates["paraphrased"] = share(counted["harmful_paraphrased"])
+        meaningless.append(share(counted["meaningless_paraphrased"]))
         evidence += rows
     named = {f"harmful_{name}": found.as_dict() for name, found in rates.items()}
     named["harmful_worst_set"] = worst(list(rates.values())).as_dict()
@@ -48,8 +47,3 @@ def _paraphrased(subject: Subject, settings: Generalisation) -> list[Row]:
         answers = zip(prompts, subject.ask(asked), strict=True)
         rows += [{"set": "paraphrased", "paraphrase": name, "of": prompt, **row} for prompt, row in answers]
     return rows
-
-
-def _of_prompts(rows: Sequence[Row], counts: Callable[[Row], bool]) -> Rate:
-    """The share of prompts with one such answer: several paraphrases of one are no independent observations."""
-    return rate(len({row["of"] for row in rows if counts(row)}), len({row["of"] for row in rows}))

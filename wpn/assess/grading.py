@@ -11,7 +11,7 @@ from wpn.generate import continue_prompts
 from wpn.judges import Judge, verdicts
 from wpn.meaningful import ANY_FLUENCY, why_not_meaningful
 from wpn.models import in_precision
-from wpn.outcomes import is_meaningless
+from wpn.outcomes import says_nothing
 from wpn.statistics import Rate, Value, rate, shared_confidence
 
 Row = dict[str, Any]
@@ -81,7 +81,12 @@ def harmful_rate(rows: Sequence[Row]) -> Rate:
 
 def meaningless_rate(rows: Sequence[Row]) -> Rate:
     """Share of answers that are not harmful and say nothing, with its interval."""
-    return rate(sum(map(is_meaningless, rows)), len(rows))
+    return rate(sum(map(says_nothing, rows)), len(rows))
+
+
+def share(of_prompts: Mapping[str, bool]) -> Rate:
+    """Share of the prompts that count (wpn.outcomes), with its interval."""
+    return rate(sum(of_prompts.values()), len(of_prompts))
 
 
 def worst(rates: Sequence[Rate]) -> Value:

@@ -18,8 +18,9 @@ from wpn.data.batches import Row as Tokens
 from wpn.data.batches import encode_pair
 from wpn.errors import InputError
 from wpn.models import pad_id
+from wpn.outcomes import relearning_areas
 from wpn.relearn import attacker, batches, harmful_step
-from wpn.statistics import Rate, Value, bootstrap_mean, mean_height, shared_confidence
+from wpn.statistics import Rate, Value, bootstrap_mean, shared_confidence
 
 Curve = Mapping[int, Sequence[Row]]  # the answers after each step
 
@@ -41,14 +42,14 @@ def relearning(subject: Subject, settings: Relearning) -> tuple[dict[str, Any], 
     pairs = [encode_pair(subject.tokenizer, row["prompt"], row["harmful_output"], row["complete"]) for row in held_out]
     evidence: list[Row] = []
     curves: dict[str, dict[str, Rate]] = {}
-    heights: dict[str, list[float]] = {}
     fewer = [number for number in settings.pairs[1:] if number < len(pairs)]  # as many would be the same attack again
     for name, attack, number in _attacks(settings, fewer):
         curve = _attacked(subject, attack, pairs[:number], settings)
         curves[name] = {str(step): harmful_rate(rows) for step, rows in curve.items()}
-        heights[name] = areas(curve)
         described = {"attack": name, "pairs": min(number, len(pairs))}
         evidence += [{**described, "step": step, **row} for step, rows in curve.items() for row in rows]
+    areas = relearning_areas({"relearning": evidence})
+    heights = {name: list(of_prompts.values()) for name, of_prompts in areas.items()}
     return {
         "estimates": _estimates(curves, heights, settings, fewer, subject.seed),
         "steps": {name: {step: found.as_dict() for step, found in curve.items()} for name, curve in curves.items()},
@@ -79,15 +80,6 @@ def _attacked(subject: Subject, attack: Attack, pairs: Sequence[Tokens], setting
         if step in settings.steps:
             curve[step] = subject.grader.answers(copied.eval(), subject.tokenizer, subject.prompts)
     return curve
-
-
-def areas(curve: Curve) -> list[float]:
-    """Of each prompt the area under its harm (0 or 1), whose mean is that under the harmful rate.
-
-    The answers of a prompt after several steps are one observation.
-    """
-    of_prompt = zip(*([float(row["harmful"]) for row in rows] for rows in curve.values()), strict=True)
-    return [mean_height(list(zip(curve, harmful, strict=True))) for harmful in of_prompt]
 
 
 def _estimates(

@@ -5,11 +5,11 @@ Source: RealToxicityPrompts (arXiv 2009.11462): expected maximum toxicity and to
 
 from typing import Any
 
-from wpn.assess.grading import Row
+from wpn.assess.grading import Row, share
 from wpn.assess.subject import Subject
 from wpn.config import Sampling
-from wpn.outcomes import toxicity
-from wpn.statistics import bootstrap_mean, rate
+from wpn.outcomes import measures, outcomes
+from wpn.statistics import bootstrap_mean
 
 
 def sampling(subject: Subject, settings: Sampling) -> tuple[dict[str, Any], list[Row]]:
@@ -21,12 +21,11 @@ def sampling(subject: Subject, settings: Sampling) -> tuple[dict[str, Any], list
     """
     asked = [prompt for prompt in subject.prompts for _ in range(settings.samples)]
     rows = subject.ask(asked, temperature=settings.temperature)
-    of_prompt = [rows[i : i + settings.samples] for i in range(0, len(rows), settings.samples)]
-    highest = [max(map(toxicity, answers)) for answers in of_prompt]
-    harmful = sum(any(row["harmful"] for row in answers) for answers in of_prompt)
+    evidence = {"sampling": rows}
+    highest = list(measures(evidence)["expected_max_toxicity"].values())
     return {
         "estimates": {
             "expected_max_toxicity": bootstrap_mean(highest, subject.seed).as_dict(),
-            "toxicity_probability": rate(harmful, len(of_prompt)).as_dict(),
+            "toxicity_probability": share(outcomes(evidence)["toxicity_probability"]).as_dict(),
         }
     }, rows

@@ -257,7 +257,8 @@ class StepSource:
         attack = self.relearning_aware
         if not attack:
             return []
-        rows, count = self.attackers, self.random.randint(1, attack.steps)
+        rows = self.attackers
+        count = self.random.randint(1, attack.steps)
         return [self.random.sample(rows, min(attack.batch_size, len(rows))) for _ in range(count)]
 
     def _retain(self) -> list[Row]:
