@@ -1,6 +1,7 @@
-"""Position-weighted mean pooling."""
+"""Position-weighted mean pooling, and the two scores of a response that it gives the N-pair loss."""
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 def position_weights(mask: Tensor, kind: str = "linear") -> Tensor:
@@ -43,3 +44,35 @@ def position_weighted_mean(hidden: Tensor, mask: Tensor, kind: str = "linear") -
         ValueError: a sequence has no unmasked token.
     """
     return (hidden * position_weights(mask, kind).to(hidden.dtype)[..., None]).sum(dim=1)
+
+
+def sequence_scores(log_likelihoods: Tensor, weights: Tensor) -> Tensor:
+    """Reading P (ours): s(x, y) = sum_t w_t log p(y_t | x, y_<t), the position-weighted mean log-likelihood.
+
+    Args:
+        log_likelihoods: (R, T) of each response token, zero elsewhere.
+        weights: (R, T) of the tokens; those of a row sum to one.
+    Returns:
+        (R,) scores in nats a token.
+    """
+    return (log_likelihoods * weights).sum(dim=1)
+
+
+def representation_scores(hidden: Tensor, prompt: Tensor, response: Tensor, size: int, kind: str) -> Tensor:
+    """Reading H (ours): the cosine of the pooled prompt and the pooled response.
+
+    Args:
+        hidden: (R, T, D) states of the last layer; the first `size` rows are positives, the rest their negatives,
+            row by row.
+        prompt: (R, T) 1 for the tokens of the prompt.
+        response: (R, T) 1 for those of the response.
+        size: B.
+        kind: of the position weights.
+    Returns:
+        (R,) similarities in [-1, 1].
+    """
+    anchors = position_weighted_mean(hidden[:size], prompt[:size], kind)  # (B, D)
+    responses = position_weighted_mean(hidden, response, kind)  # (R, D)
+    negatives_each = len(responses) // size - 1
+    repeated = torch.cat([anchors, anchors.repeat_interleave(negatives_each, dim=0)])  # (R, D)
+    return nn.functional.cosine_similarity(repeated, responses, dim=1)

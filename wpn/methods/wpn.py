@@ -8,16 +8,15 @@ the N-pair term is `dpo`'s loss of mean instead of summed log-ratios.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wpn.config import Wpn
-from wpn.data.batches import Batch
 from wpn.data.forget import Example, Step
 from wpn.likelihood import forward, token_log_likelihoods
 from wpn.losses.cross_entropy import cross_entropy
 from wpn.losses.n_pair import n_pair_loss
 from wpn.objective import Models, Terms, retain_terms
-from wpn.pooling import position_weighted_mean, position_weights
+from wpn.pooling import position_weights, representation_scores, sequence_scores
 
 
 def terms(models: Models, step: Step, settings: Wpn) -> Terms:
@@ -47,21 +46,10 @@ def _response_terms(models: Models, examples: list[Example], settings: Wpn) -> T
                 values = values - models.frozen_log_likelihoods(rows)
             scores = sequence_scores(values, _weights(mask, examples, settings.position_weights))  # (B + B*N,)
         else:
-            scores = representation_scores(output.hidden_states[-1], batch, size, settings.position_weights)
+            masks = batch.attention - batch.response, batch.response  # (B + B*N, T) of prompts, of responses
+            scores = representation_scores(output.hidden_states[-1], *masks, size, settings.position_weights)
         found["n_pair"] = n_pair_loss(scores[:size], scores[size:].view(size, -1), settings.temperature)
     return Terms(forget=found)
-
-
-def sequence_scores(log_likelihoods: Tensor, weights: Tensor) -> Tensor:
-    """Reading P (ours): s(x, y) = sum_t w_t log p(y_t | x, y_<t), the position-weighted mean log-likelihood.
-
-    Args:
-        log_likelihoods: (R, T) of each response token, zero elsewhere.
-        weights: (R, T) of the tokens; those of a row sum to one.
-    Returns:
-        (R,) scores in nats a token.
-    """
-    return (log_likelihoods * weights).sum(dim=1)
 
 
 def _weights(mask: Tensor, examples: list[Example], kind: str) -> Tensor:
@@ -76,22 +64,3 @@ def _weights(mask: Tensor, examples: list[Example], kind: str) -> Tensor:
     for row, harm in enumerate((harm for example in examples for harm in example.harm), start=len(examples)):
         weights[row, : len(harm)] = torch.tensor(harm).to(weights) / sum(harm)
     return weights
-
-
-def representation_scores(hidden: Tensor, batch: Batch, size: int, weights: str) -> Tensor:
-    """Reading H (ours): the cosine of the pooled prompt and the pooled response.
-
-    Args:
-        hidden: (R, T, D) states of the last layer; the first `size` rows are positives, the rest their negatives,
-            row by row.
-        batch: the tokens of these states.
-        size: B.
-    Returns:
-        (R,) similarities in [-1, 1].
-    """
-    prompt = batch.attention - batch.response  # (R, T)
-    anchors = position_weighted_mean(hidden[:size], prompt[:size], weights)  # (B, D)
-    responses = position_weighted_mean(hidden, batch.response, weights)  # (R, D)
-    negatives_each = len(responses) // size - 1
-    repeated = torch.cat([anchors, anchors.repeat_interleave(negatives_each, dim=0)])  # (R, D)
-    return nn.functional.cosine_similarity(repeated, responses, dim=1)
