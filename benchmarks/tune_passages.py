@@ -19,6 +19,7 @@ from benchmarks.passages import KNOWN, LOOP, METHODS, TUNED, Job, forget, measur
 from benchmarks.provenance import checkout, provenance, run
 from benchmarks.tune import drawn, told
 from wpn.config import Method, Unlearn, load_params
+from wpn.errors import InputError
 from wpn.files import write_json
 
 Row = dict[str, Any]
@@ -76,7 +77,10 @@ def search(job: Job, loop: Unlearn, rows: Mapping[str, Any], seed: int, number: 
                 continue
             kept = {name: value for name, value in numbers.items() if math.isfinite(value)}  # what JSON can say
             trials.append(told({**row, "score": round(score(numbers, never), 4), "numbers": kept}))
-        best[name] = max((row for row in trials if row["method"] == name), key=lambda row: row["score"])
+        ended = [row for row in trials if row["method"] == name and "numbers" in row]
+        if not ended:
+            raise InputError(f"every trial of {name} diverged; give SPACES lower learning rates")
+        best[name] = max(ended, key=lambda row: row["score"])
         loop = loop.model_copy(update={"steps": best[name]["numbers"]["steps"]})
     return {"best": best, "trials": trials}
 

@@ -237,7 +237,8 @@ def compare(
     from pipelines.compare import compare as run_all
     from pipelines.compare import tables
 
-    rows = run_all(find_root(), model or [], method or [], seed or [1, 2, 3])
+    seeds = seed or [1, 2, 3]
+    rows = run_all(find_root(), model or [], method or [], seeds, say=lambda line: print(line, file=sys.stderr))
     if as_json:
         import json
 

@@ -1,13 +1,15 @@
 """`wpn compare`: several methods on the same models, data, split and budget, over several seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import tracking
 from pipelines.adopt import document_text, read_document
-from pipelines.clone import clone, dvc
+from pipelines.clone import clone
 from pipelines.report import label
+from pipelines.repro import StageRunner
 from wpn.config import load_params, parse_params
 from wpn.errors import InputError
 from wpn.files import read_json, write_json
@@ -41,26 +43,36 @@ ATTACKS_AND_COSTS: Columns = {
 }
 
 
-def compare(root: Path, models: Sequence[str], methods: Sequence[str], seeds: Sequence[int]) -> list[Row]:
+def compare(
+    root: Path, models: Sequence[str], methods: Sequence[str], seeds: Sequence[int], say: Callable[[str], None]
+) -> list[Row]:
     """Run `dvc repro` in a clone for every seed; what the shared cache has is not computed again.
 
+    Args:
+        say: is told of every stage that is computed, as it begins.
     Returns:
         The rows of `wpn results --json`, of all seeds; also written to build/compare/rows.json.
     Raises:
-        InputError: an unknown name, or changes that no commit holds.
-        RuntimeError: a stage failed.
+        InputError: an unknown name, changes that no commit holds, or a stage says that its input is bad.
+        StageFailed: a stage failed.
     """
     commit, dirty = tracking.git_state(root)
     if dirty:
         raise InputError("there are uncommitted changes, which the clones would not have; commit them")
     settings = {seed: _params(root, models, methods, seed) for seed in seeds}  # all are checked before one is run
     rows: list[Row] = []
-    for params in settings.values():
-        with clone(root, commit, params) as folder:
-            dvc(folder, "repro", "--quiet")
-            rows += read_json(folder / "build" / "report" / "results.json")
+    for seed, params in settings.items():
+        rows += _run(root, commit, seed, params, say)
     write_json(root / "build" / "compare" / "rows.json", rows)
     return rows
+
+
+def _run(root: Path, commit: str, seed: int, params: str, say: Callable[[str], None]) -> list[Row]:
+    """The rows of one seed."""
+    with clone(root, commit, params) as folder, closing(StageRunner(folder)) as runner:
+        runner.run_all(lambda stage: say(f"seed {seed}: {stage}"))
+        rows: list[Row] = read_json(folder / "build" / "report" / "results.json")
+        return rows
 
 
 def _params(root: Path, models: Sequence[str], methods: Sequence[str], seed: int) -> str:

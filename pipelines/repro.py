@@ -1,4 +1,4 @@
-"""One DVC stage in a subprocess: its lines as they come, a failure that can be read, one run at a time.
+"""DVC stages in a subprocess: their lines as they come, a failure that can be read, one run at a time.
 
 Apart from Prefect, so that what is transient and what is the user's to mend is decided, and tested, in one place.
 """
@@ -25,6 +25,7 @@ BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's ow
 # Killed from outside (out of memory, a machine going away), as Popen says it and as a shell does. A crash of
 # its own (SIGSEGV, SIGABRT) would come again, so it is no reason to try again.
 KILLED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM}
+BEGINS = re.compile(r"Running stage '(.+)':")
 # What DVC prints for a person at a prompt and is noise in a log.
 CHATTER = re.compile(
     r"\s*$|Running stage |> |Generating lock file|Updating lock file|To track the changes with git"
@@ -74,10 +75,38 @@ class StageRunner:
             StageInterrupted: DVC was busy, or something killed the process.
             StageFailed: everything else.
         """
+
+        def heard(line: str) -> None:
+            if not CHATTER.match(line):
+                log(line)
+
         if self._stopped:
             raise StageFailed(f"stage {stage} was not started: the run is being ended")
+        code, lines = self._repro(["--single-item", stage], heard)
+        if code != 0:
+            raise self._failure(stage, code, lines)
+        return _outcome(lines)
+
+    def run_all(self, begun: Callable[[str], None]) -> None:
+        """`dvc repro`: every stage in its order; `begun` is called with the name of each that is computed.
+
+        Raises:
+            As `run`, for the stage that failed; those after it were not run.
+        """
+        names = ["of dvc.yaml"]  # before the first one
+
+        def heard(line: str) -> None:
+            if found := BEGINS.match(line):
+                names.append(found[1])
+                begun(found[1])
+
+        code, lines = self._repro([], heard)
+        if code != 0:
+            raise self._failure(names[-1], code, lines)
+
+    def _repro(self, arguments: list[str], heard: Callable[[str], None]) -> tuple[int, list[str]]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
+            [sys.executable, "-m", "dvc", "repro", *arguments],
             cwd=self._root,
             env=_environment(),
             stdin=subprocess.DEVNULL,
@@ -94,15 +123,11 @@ class StageRunner:
             lines: list[str] = []
             for line in process.stdout:
                 lines.append(line.rstrip())
-                if not CHATTER.match(line):
-                    log(line.rstrip())
-            code = process.wait()
+                heard(lines[-1])
+            return process.wait(), lines
         finally:
             _end(process)
             self._running.discard(process)
-        if code != 0:
-            raise self._failure(stage, code, lines)
-        return _outcome(lines)
 
     def close(self) -> None:
         """End what is running and start nothing more (Ctrl-C, a cancelled flow run)."""
@@ -143,7 +168,7 @@ def _environment() -> dict[str, str]:
 
 
 def _outcome(lines: list[str]) -> Outcome:
-    if any(line.startswith("Running stage ") for line in lines):
+    if any(BEGINS.match(line) for line in lines):
         return "computed"
     return "restored" if any("is cached - skipping run" in line for line in lines) else "unchanged"
 

@@ -853,13 +853,16 @@ def _sentence(error: ValidationError) -> str:
     errors = error.errors()
     # a misspelt key is unknown and missing at once: the first says more
     first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
-    key = ".".join(_path(first["loc"])) or "the file"
+    key = ".".join(_path(first["loc"]))
     if first["type"] == "extra_forbidden":
         return f"unknown key {key}; {_suggestion(str(first['loc'][-1]))}"
     if first["type"] == "missing":
         return f"the key {key} is missing; add it"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{key} = {_short(first['input'])}: {message[0].lower()}{message[1:]}; correct the value"
+    # of a section as a whole the sentence itself names what in it is wrong
+    value = "" if isinstance(first["input"], dict) else f" = {_short(first['input'])}"
+    where = f"{key}{value}: " if key else ""
+    return f"{where}{message[0].lower()}{message[1:]}; correct the value"
 
 
 def _path(loc: tuple[int | str, ...]) -> list[str]:

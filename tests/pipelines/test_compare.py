@@ -20,21 +20,24 @@ def committed(project: Path) -> Path:
 
 def test_every_seed_and_method_gives_its_rows_and_the_project_stays_as_it_is(committed: Path) -> None:
     params = (committed / "params.yaml").read_text()
-    rows = compare(committed, ["opt"], ["npo", "sft"], [4, 5])
+    said: list[str] = []
+    rows = compare(committed, ["opt"], ["npo", "sft"], [4, 5], said.append)
     assert [(row["stage"], row["method"]) for row in rows] == [
         ("before", None), ("after", "npo"), ("after", "sft"), ("twin", None),
     ] * 2  # fmt: skip
     assert rows == read_json(committed / "build" / "compare" / "rows.json")
+    assert said[0] == "seed 4: settings" and said[-1].startswith("seed 5: ")
+    assert {f"seed {seed}: unlearn@opt-{method}" for seed in (4, 5) for method in ("npo", "sft")} <= set(said)
     assert (committed / "params.yaml").read_text() == params
     assert not (committed / "build" / "unlearned" / "opt" / "npo").exists()
 
 
 def test_bad_names_and_uncommitted_changes_are_refused_before_anything_runs(committed: Path) -> None:
     with pytest.raises(InputError, match="names the unknown method 'npoo'"):
-        compare(committed, ["opt"], ["npoo"], [4])
+        compare(committed, ["opt"], ["npoo"], [4], print)
     (committed / "toy_stages.py").write_text("changed")
     with pytest.raises(InputError, match="uncommitted changes"):
-        compare(committed, ["opt"], ["sft"], [4])
+        compare(committed, ["opt"], ["sft"], [4], print)
 
 
 def test_the_table_has_means_and_intervals_over_the_seeds(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,6 +36,17 @@ def test_bad_input_of_a_stage_is_its_own_sentence(fresh_project: Path) -> None:
     assert str(raised.value) == "data/raw.jsonl, row 3: the prompt is empty; fill it or delete the row"
 
 
+def test_of_all_stages_each_is_told_as_it_begins_and_the_failed_one_is_named(fresh_project: Path) -> None:
+    breaks(fresh_project, "settings", "crash")
+    begun: list[str] = []
+    with pytest.raises(StageFailed, match=r"stage settings failed \(exit code 1\); its last lines:\n"):
+        StageRunner(fresh_project).run_all(begun.append)
+    assert begun == ["settings"], "what comes after it is not begun"
+    breaks(fresh_project, "settings", "input")
+    with pytest.raises(InputError, match=r"^data/raw.jsonl, row 3: the prompt is empty; fill it or delete the row$"):
+        StageRunner(fresh_project).run_all(begun.append)
+
+
 def test_a_message_of_several_lines_stays_whole(fresh_project: Path) -> None:
     breaks(fresh_project, "settings", "inputs")
     with pytest.raises(InputError) as raised:

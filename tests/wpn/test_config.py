@@ -54,6 +54,13 @@ def test_a_wrong_value_is_one_sentence_with_key_and_remedy(tmp_path, old, new, m
     assert message in broken(tmp_path, old, new)
 
 
+def test_of_a_section_that_is_wrong_as_a_whole_the_sentence_holds_no_dump(tmp_path):
+    said = broken(tmp_path, "methods: [wpn, sft]", "methods: [wpm]")
+    assert re.fullmatch(r"pipeline names the unknown method 'wpm'; known: [^={]+; correct the value", said)
+    said = broken(tmp_path, "accumulation: 1  ", "accumulation: 17  ")
+    assert "recipes.organism.unlearn: accumulation 17 is more than batch_size 16" in said
+
+
 def test_a_value_out_of_range_is_said(tmp_path):
     found = re.search(r"forced_start: \S+", REAL)
     assert found is not None
