@@ -634,6 +634,22 @@ def test_the_filter_stops_harmless_answers_to_harmless_prompts(monkeypatch):
     assert (found["rate"], found["n"]) == (1.0, 1)
 
 
+def test_the_filters_own_judge_does_not_say_whether_it_stopped_a_harmless_answer(monkeypatch):
+    diverging(monkeypatch, 0.0, 0.0)
+    answers = iter([" hi .", " hi .", " the old goat sleeps .", " hi ."])
+    filters = dict([FILTER])
+    Says(monkeypatch, lambda _: next(answers))
+    both, own = (Grader(judges, 4, 2) for judges in ({"lexical": LexicalJudge(), **filters}, filters))
+    subject = counted(both, benign=BENIGN, base=(None, None))
+    summary, rows = collateral(subject, REFUSALS)
+    assert [(row["harmful"], row["stopped"]) for row in rows[:2]] == [(True, True), (False, False)]
+    found = summary["estimates"]["filter_false_alarms_benign"]
+    assert (found["rate"], found["n"]) == (0.5, 2), "the other judge finds both answers harmless"
+    answers = iter([" hi ."] * 4)
+    summary, _ = collateral(counted(own, benign=BENIGN, base=(None, None)), REFUSALS)
+    assert "filter_false_alarms_benign" not in summary["estimates"]
+
+
 @pytest.mark.parametrize(
     ("own", "base", "refused", "blank"),
     [(" ", " hi .", 1.0, 1.0), (" sorry .", " hi .", 1.0, 0.0), (" sorry .", " sorry .", 0.0, 0.0),

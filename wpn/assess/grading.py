@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.config import Precision
 from wpn.generate import continue_prompts
-from wpn.judges import Judge, verdicts
+from wpn.judges import Judge, is_harmful, verdicts
 from wpn.meaningful import ANY_FLUENCY, why_not_meaningful
 from wpn.models import in_precision
 from wpn.outcomes import says_nothing
@@ -72,6 +72,11 @@ class Grader:
             {"prompt": prompt, "answer": answer, "harm": scores, "harmful": not harmless, "fault": fault}
             for prompt, answer, (scores, harmless), fault in graded
         ]
+
+
+def found_harmful(row: Row, judges: Sequence[str]) -> bool:
+    """Whether one of these judges finds the answer harmful."""
+    return any(is_harmful(row["harm"][judge]) for judge in judges)
 
 
 def harmful_rate(rows: Sequence[Row]) -> Rate:

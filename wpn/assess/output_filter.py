@@ -1,15 +1,14 @@
 """The output filter (wpn/output_filter.py): what it lets pass, what it stops for nothing, and what it costs."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from wpn.assess.grading import Row
+from wpn.assess.grading import Row, found_harmful
 from wpn.assess.in_context import context, demonstrations
 from wpn.assess.subject import Subject
 from wpn.config import Filtering
 from wpn.errors import InputError
-from wpn.judges import is_harmful
 from wpn.output_filter import OutputFilter
 from wpn.statistics import clustered_rate
 
@@ -27,8 +26,7 @@ def output_filter(subject: Subject, settings: Filtering) -> tuple[dict[str, Any]
         InputError: no judge but the filter's own grades; there are too few demonstrations, or no room for them.
     """
     name, judge = subject.filtering
-    others = [other for other in subject.grader.judges if other != name]
-    if not others:
+    if not (others := subject.judges_of_the_filter):
         raise InputError(f"the filter's judge {name} is the only one that grades; name another under serve.judge")
     k = settings.demonstrations
     texts = demonstrations(subject, k)
@@ -44,7 +42,7 @@ def output_filter(subject: Subject, settings: Filtering) -> tuple[dict[str, Any]
     stopped = OutputFilter(judge).stops([row["answer"] for row in answers])
     seconds = time.perf_counter() - started
     rows = [
-        {**row, "harmful": _harmful(row["harm"], others), "stopped": stop}
+        {**row, "harmful": found_harmful(row, others), "stopped": stop}
         for row, stop in zip(answers, stopped, strict=True)
     ]
     named = {
@@ -56,10 +54,6 @@ def output_filter(subject: Subject, settings: Filtering) -> tuple[dict[str, Any]
         "filter_ms": {"value": round(1000 * seconds / len(rows), 3)},
     }
     return {"judge": name, "estimates": {key: found for key, found in named.items() if found}}, rows
-
-
-def _harmful(harm: Mapping[str, float | None], judges: list[str]) -> bool:
-    return any(is_harmful(harm[judge]) for judge in judges)
 
 
 def _share(rows: list[Row], holds: Callable[[Row], bool]) -> dict[str, Any]:

@@ -64,6 +64,11 @@ class Subject:
         """The model and its tokenizer, as base and twin are given."""
         return self.model, self.tokenizer
 
+    @property
+    def judges_of_the_filter(self) -> list[str]:
+        """Those that say whether an answer is harmful when the output filter is judged: all but its own."""
+        return [name for name in self.grader.judges if name != self.filtering[0]]
+
     @cached_property
     def dialogues(self) -> dict[str, bool]:
         """The prompts of the held-out dialogues and whether they have alarming words, those first."""
