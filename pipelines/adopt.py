@@ -37,7 +37,7 @@ def adopt(
     """
     file = root / "params.yaml"
     params = load_params(file)
-    yaml, document = read_document(file)
+    yaml, document = read_document(file.read_text(encoding="utf-8"))
     chosen = {option: values for option, values in data_sets.items() if values}
     if chosen and not models:
         raise InputError(f"--{next(iter(chosen))} belongs to a model; name it with --model")
@@ -69,7 +69,7 @@ def adopt(
     return names, [f"params.yaml: {change}" for change in changes]
 
 
-def read_document(file: Path) -> tuple[Any, Any]:
+def read_document(text: str) -> tuple[Any, Any]:
     """params.yaml with its comments and its style, and what writes it back (`document_text`)."""
     from ruamel.yaml import YAML
 
@@ -80,7 +80,7 @@ def read_document(file: Path) -> tuple[Any, Any]:
     yaml.representer.add_representer(
         type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
-    return yaml, yaml.load(file.read_text(encoding="utf-8"))
+    return yaml, yaml.load(text)
 
 
 def document_text(yaml: Any, document: Any) -> str:

@@ -6,7 +6,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from pipelines.adopt import document_text, read_document
 from wpn.errors import InputError
 
 
@@ -14,8 +16,11 @@ from wpn.errors import InputError
 def clone(root: Path, commit: str, params: str, cached: bool = True) -> Iterator[Path]:
     """A clone at a commit, with this params.yaml and with data/, for as long as it is used.
 
+    Places of this machine that params.yaml names from the project (path: {location: ../model}) are those of `root`.
+
     Args:
-        cached: it has the DVC cache of `root`; else an empty one, so that everything is computed.
+        cached: it has the DVC cache of `root`, and its registry to take models from; else an empty cache, so that
+            everything is computed, and a registry of its own.
     Raises:
         InputError: the repository has no such commit.
         RuntimeError: data/ cannot be had.
@@ -26,12 +31,28 @@ def clone(root: Path, commit: str, params: str, cached: bool = True) -> Iterator
         folder = Path(temporary) / "wpn"
         _must(_git(root, "clone", "--quiet", str(root), str(folder)), "git clone")
         _must(_git(folder, "checkout", "--quiet", commit), "git checkout")
-        (folder / "params.yaml").write_text(params, encoding="utf-8")
+        (folder / "params.yaml").write_text(_anchored(params, root), encoding="utf-8")
         if cached:
+            (folder / "registry").symlink_to(root / "registry")
             dvc(folder, "cache", "dir", "--local", str(root / ".dvc" / "cache"))
         if _python(folder, "dvc", "checkout", "--quiet", "data.dvc").returncode:
             _must(_python(folder, "pipelines.cli", "data", "fetch"), "wpn data fetch")
         yield folder
+
+
+def _anchored(params: str, root: Path) -> str:
+    yaml, document = read_document(params)
+    relative = [place for place in _places(document) if not Path(place["location"]).expanduser().is_absolute()]
+    for place in relative:
+        place["location"] = str((root / place["location"]).resolve())
+    return document_text(yaml, document) if relative else params
+
+
+def _places(node: Any) -> Iterator[Any]:
+    """The content of every `path:`."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from [value] if key == "path" else _places(value)
 
 
 def dvc(folder: Path, *arguments: str) -> None:

@@ -78,7 +78,7 @@ def _run(root: Path, commit: str, seed: int, params: str, say: Callable[[str], N
 def _params(root: Path, models: Sequence[str], methods: Sequence[str], seed: int) -> str:
     file = root / "params.yaml"
     known = load_params(file).pipeline
-    yaml, document = read_document(file)
+    yaml, document = read_document(file.read_text(encoding="utf-8"))
     document["seed"] = seed
     document["pipeline"]["models"] = list(models) or known.models
     document["pipeline"]["methods"] = chosen = list(methods) or known.methods
