@@ -35,7 +35,10 @@ Methods = Annotated[list[str] | None, typer.Option("--method", help="A row of pi
 AnyMethods = Annotated[list[str] | None, typer.Option("--method", help="A row of `methods`; may be repeated.")]
 Choose = Annotated[
     list[str] | None,
-    typer.Option("--model", help="A row of `models`, path:FOLDER, hub:REPOSITORY or models:/NAME/VERSION."),
+    typer.Option(
+        "--model",
+        help="A row of `models`, path:FOLDER, hub:REPOSITORY[@REVISION] or models:/NAME/VERSION; may be repeated.",
+    ),
 ]
 DataSet = typer.Option(help="A row of `datasets`, [FORMAT=]path:PLACE or [FORMAT=]hub:REPOSITORY.", metavar="DATA SET")
 DataSets = typer.Option(help="The same, or none; may be repeated.", metavar="DATA SET")
@@ -104,7 +107,7 @@ def run(
     """Unlearn, measure, gate and register; what is up to date is not done again.
 
     For real models --data names the harmful prompts (of your own: jsonl with prompt, harmful_output?,
-    harmless_response?), --text the benign text, --benchmarks the benchmarks' items (a folder of TASK.jsonl).
+    harmless_response?, category?), --text the benign text, --benchmarks the benchmarks' items (a folder of TASK.jsonl).
     """
     from pipelines import adopt, console, report
     from pipelines.repro import run_lock
@@ -482,7 +485,8 @@ def _judges() -> None:
 def calibrate(
     file: Annotated[Path, typer.Argument(help="jsonl with text and harmful, or csv with these columns.")],
     judge: Annotated[
-        list[str] | None, typer.Option("--judge", help="A row of `judges`; else all that lie ready.")
+        list[str] | None,
+        typer.Option("--judge", help="A row of `judges`; may be repeated; else all but lexical and those of the hub."),
     ] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Probability from which a text is harmful.")] = 0.5,
     as_json: Annotated[bool, typer.Option("--json", help="All numbers.")] = False,
