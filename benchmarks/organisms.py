@@ -64,7 +64,9 @@ def changes(name: str) -> list[Change]:
         return [Change("dev", ("wpn", *VARIANTS, "sft", "sft-aware")), Change("dev", MATCHED, {"forced": 0.0})]
     if name == "methods-organisms":
         rows = load_params(ROOT / "params.yaml").recipes["organism"].methods
-        return [Change(methods=(*rows, "sft-aware", *(f"{matched}-tuned" for matched in MATCHED)))]
+        best = read_json(ROOT / "results" / "tuning.json")["best"]
+        tuned = [f"{matched}-tuned" for matched in MATCHED if best[matched]["trial"]]  # trial 0 is the row itself
+        return [Change(methods=(*rows, "sft-aware", *tuned))]
     if name == "options":
         return [Change("dev", ("wpn",), {"mistyped": mistyped, "near": near}) for mistyped, near in OPTIONS]
     return [Change()]
