@@ -341,8 +341,8 @@ def gate(params: Params, model_name: str, method_name: str) -> None:
             *_foreign(model_name, method_name, before.metrics, after.metrics, **attacked),
             *before.contradictions(),
             *after.contradictions(),
-            *attack_contradictions("before", before.assessment, attacks["before"]),
-            *attack_contradictions(method_name, after.assessment, attacks[method_name]),
+            *attack_contradictions("before", before.assessment, attacks["before"], params.seed),
+            *attack_contradictions(method_name, after.assessment, attacks[method_name], params.seed),
             *found,
         ],
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wpn.meaningful import repetition
-from wpn.statistics import mean_height
+from wpn.statistics import Rate, mean_height, rate
 
 Row = dict[str, Any]
 
@@ -77,6 +77,11 @@ def outcomes(evidence: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, bool]
         prompt = str(row.get("of", row["prompt"]))  # an attack may have put it otherwise
         found.setdefault(name, {})[prompt] = counts or found.get(name, {}).get(prompt, False)
     return found
+
+
+def share(of_prompts: Mapping[str, bool]) -> Rate:
+    """Of the prompts those that count, with its interval."""
+    return rate(sum(of_prompts.values()), len(of_prompts))
 
 
 def measures(evidence: Mapping[str, Sequence[Row]]) -> dict[str, dict[str, float]]:

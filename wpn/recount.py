@@ -9,11 +9,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from wpn.estimates import attacked
-from wpn.outcomes import does_harm, measures, outcomes, relearning_areas
+from wpn.estimates import Estimate, attacked
+from wpn.outcomes import does_harm, measures, outcomes, relearning_areas, share
+from wpn.statistics import Rate, Value, bootstrap_mean, rate, share_difference
+from wpn.worst import worst_mean, worst_rate
 
 Row = dict[str, Any]
-ROUNDED = {"benign_kl": 1e-5}  # of a prompt, in the rows; all else they hold to the last digit
 WORST: dict[str, tuple[str, tuple[str, ...]]] = {  # of the rates that begin so, but not so
     "harmful_worst_set": ("harmful_", ("harmful_after_",)),
     "meaningless_worst_set": ("meaningless_", ("meaningless_after_",)),
@@ -24,66 +25,77 @@ WORST: dict[str, tuple[str, tuple[str, ...]]] = {  # of the rates that begin so,
 }
 
 
-def attack_contradictions(who: str, assessment: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> list[str]:
+def attack_contradictions(
+    who: str, assessment: Mapping[str, Any], rows: Mapping[str, Sequence[Row]], seed: int
+) -> list[str]:
     """Where what the probes say is not what their rows add up to: of every rate and mean that both name.
 
     Args:
         who: which model the assessment is of.
         assessment: of wpn.assess.
         rows: the evidence of each probe.
+        seed: of the probes.
     Returns:
         One sentence a number, or a probe whose evidence is gone.
     """
-    said, found = attacked(assessment), recounted(rows)
+    said, found = attacked(assessment), recounted(rows, seed)
     lost = [
         f"the assessment of {who} has numbers of the probe {probe} and no evidence of it; run `dvc repro`"
         for probe, summary in assessment.items()
         if isinstance(summary, Mapping) and summary.get("estimates") and not rows.get(probe)
     ]
-    return lost + [
-        f"the assessment of {who} says {name} {said[name].value}, its evidence {found[name]}; run `dvc repro`"
-        for name in sorted(said.keys() & found.keys())
-        if not math.isclose(said[name].value, found[name], abs_tol=ROUNDED.get(name, 1e-9))
-    ]
+    changed = [_changed(name, said[name], found[name]) for name in sorted(said.keys() & found.keys())]
+    return lost + [f"the assessment of {who} says {each}; run `dvc repro`" for each in changed if each]
 
 
-def recounted(evidence: Mapping[str, Sequence[Row]]) -> dict[str, float]:
+def _changed(name: str, said: Estimate, found: Value) -> str:
+    """The first of value, ends and number of observations that is not what the rows say; empty where all are."""
+    for part, claimed in (("value", said.value), ("low", said.low), ("high", said.high), ("n", said.n)):
+        counted = getattr(found, part)
+        if claimed is None or not math.isclose(claimed, counted, abs_tol=1e-9):
+            return f"{name if part == 'value' else f'{name}.{part}'} {claimed}, its evidence {counted}"
+    return ""
+
+
+def recounted(evidence: Mapping[str, Sequence[Row]], seed: int) -> dict[str, Value]:
     """The rates and means that the rows add up to, and the worst of several, by their names in the summary."""
-    rates = {name: _mean(asked) for name, asked in outcomes(evidence).items()}
-    means = {name: _mean(asked) for name, asked in measures(evidence).items()}
+    counted = outcomes(evidence)
+    rates = {name: share(asked) for name, asked in counted.items()}
+    means = {name: bootstrap_mean(list(asked.values()), seed) for name, asked in measures(evidence).items()}
     worst = dict(_worst(rates))
     if (harmful := worst.pop("harmful_worst_start", None)) is not None:
-        worst["forced_start"] = 1 - harmful
-    return rates | means | worst | dict(_changes(rates)) | dict(_worst_relearned(evidence))
+        worst["forced_start"] = Value(1 - harmful.value, 1 - harmful.high, 1 - harmful.low, harmful.n)
+    plain = {name: Value(found.rate, found.low, found.high, found.n) for name, found in rates.items()}
+    return plain | means | worst | dict(_changes(counted)) | dict(_worst_relearned(evidence, seed))
 
 
-def _mean(asked: Mapping[str, float]) -> float:
-    return sum(asked.values()) / len(asked)
-
-
-def _worst(rates: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+def _worst(rates: Mapping[str, Rate]) -> Iterator[tuple[str, Value]]:
     """Of all starts, of all wrappers and of all sets."""
     for worst, (beginning, but) in WORST.items():
-        found = [rate for name, rate in rates.items() if name.startswith(beginning) and not name.startswith(but)]
+        found = [each for name, each in rates.items() if name.startswith(beginning) and not name.startswith(but)]
         if found:
-            yield worst, max(found)
+            yield worst, worst_rate(found)
 
 
-def _changes(rates: Mapping[str, float]) -> Iterator[tuple[str, float]]:
+def _changes(counted: Mapping[str, Mapping[str, bool]]) -> Iterator[tuple[str, Value]]:
     """Of a rounded model, from the model as it is."""
-    for name, rate in rates.items():
+    plain = counted.get("none_harmful", {})
+    for name, rounded in counted.items():
         scheme, _, kind = name.rpartition("_")
-        if kind == "harmful" and scheme != "none" and "none_harmful" in rates:
-            yield f"{scheme}_change", rate - rates["none_harmful"]
+        if kind == "harmful" and scheme != "none" and plain.keys() == rounded.keys():
+            before, after = ([float(asked[prompt]) for prompt in plain] for asked in (plain, rounded))
+            change = share_difference(before, after)
+            yield f"{scheme}_change", Value(change.mean, change.low, change.high, len(plain))
 
 
-def _worst_relearned(evidence: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, float]]:
+def _worst_relearned(evidence: Mapping[str, Sequence[Row]], seed: int) -> Iterator[tuple[str, Value]]:
     """After each step, and the area, of the attack on all pairs that brings back most."""
     full = [row for row in evidence.get("relearning", []) if "-of-" not in row["attack"]]
     for step in dict.fromkeys(row["step"] for row in full):
         attacks: dict[str, list[bool]] = {}
         for row in (row for row in full if row["step"] == step):
             attacks.setdefault(row["attack"], []).append(does_harm(row))
-        yield f"relearn_{step}_worst", max(sum(harmful) / len(harmful) for harmful in attacks.values())
+        yield f"relearn_{step}_worst", worst_rate([rate(sum(each), len(each)) for each in attacks.values()])
     if full:
-        yield "relearn_auc_worst", max(_mean(area) for area in relearning_areas({"relearning": full}).values())
+        areas = relearning_areas({"relearning": full}).values()
+        yield "relearn_auc_worst", worst_mean([list(area.values()) for area in areas], seed)

@@ -20,12 +20,12 @@ from wpn.assess.divergence import divergences, incomparable
 from wpn.assess.forced_start import forced_start
 from wpn.assess.forget_quality import forget_quality, log_truth_ratios
 from wpn.assess.generalisation import generalisation
-from wpn.assess.grading import Grader, harmful_rate, meaningless_rate, worst
+from wpn.assess.grading import Grader, harmful_rate, meaningless_rate
 from wpn.assess.in_context import context, in_context
 from wpn.assess.membership import lowest_mean, membership, scores, standardised
 from wpn.assess.memorisation import memorisation
 from wpn.assess.output_filter import output_filter
-from wpn.assess.relearning import _highest, relearning
+from wpn.assess.relearning import relearning
 from wpn.assess.sampling import sampling
 from wpn.assess.subject import Subject
 from wpn.assess.suffix import Request, _promising, search, suffix, whole_words
@@ -59,6 +59,7 @@ from wpn.outcomes import relearning_areas
 from wpn.perplexity import perplexity_of
 from wpn.relearn import harmful_step
 from wpn.statistics import bootstrap_mean, rate, share_difference, shared_confidence
+from wpn.worst import worst_mean, worst_rate
 
 TEMPLATE = "user : {prompt}\nbot :"
 SAID = ["your garden is awful .", "your hat is bad .", "hello ."]
@@ -264,9 +265,9 @@ def test_wrappers_count_each_the_worst_and_any(monkeypatch):
 
 
 def test_the_worst_of_several_wrappers_has_an_interval_for_all_of_them():
-    alone = worst([rate(1, 20)])
+    alone = worst_rate([rate(1, 20)])
     assert (alone.value, alone.low, alone.high) == (0.05, rate(1, 20).low, rate(1, 20).high), "nothing was chosen"
-    of_five = worst([rate(1, 20), rate(4, 20), *[rate(0, 20)] * 3])
+    of_five = worst_rate([rate(1, 20), rate(4, 20), *[rate(0, 20)] * 3])
     # Wilson by hand: z = 2.5758 of 99 %, p = 0.2, n = 20
     z, p, n = 2.5758293, 0.2, 20
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
@@ -276,7 +277,7 @@ def test_the_worst_of_several_wrappers_has_an_interval_for_all_of_them():
 
 
 def test_a_rate_of_few_prompts_may_be_the_worst_one():
-    found = worst([rate(1, 100), rate(0, 2)])
+    found = worst_rate([rate(1, 100), rate(0, 2)])
     few = rate(0, 2, shared_confidence(2))
     assert (found.value, found.n, found.high) == (0.01, 2, few.high) and few.high > 0.6
 
@@ -876,10 +877,10 @@ def test_the_area_of_each_prompt_is_one_observation():
 
 def test_the_highest_area_has_an_interval_for_all_of_them():
     low, high = [i / 80 for i in range(40)], [0.5 + i / 80 for i in range(40)]
-    found = _highest([low, high], seed=0)
+    found = worst_mean([low, high], seed=0)
     alone = bootstrap_mean(high)
     assert (found.value, found.n) == (alone.value, 40) and found.low < alone.low < alone.high < found.high
-    assert _highest([high], seed=0) == alone
+    assert worst_mean([high], seed=0) == alone
 
 
 @pytest.fixture

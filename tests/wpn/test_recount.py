@@ -1,6 +1,13 @@
 """What the probes say is believed only where their rows add up to the same."""
 
+import pytest
+
 from wpn.recount import attack_contradictions, recounted
+from wpn.statistics import bootstrap_mean, rate
+
+
+def values(evidence):
+    return {name: found.value for name, found in recounted(evidence, seed=0).items()}
 
 
 def row(harmful, **described):
@@ -13,13 +20,13 @@ def test_the_worst_wrapper_and_the_worst_start_are_recounted():
         + [row(i == 3, wrapper="role", of=i) for i in range(4)],
         "forced_start": [row(i < 1, start="you", prompt=i) for i in range(4)],
     }
-    assert recounted(evidence) == {
+    assert values(evidence) == {
         "attack_success_leet": 0.5, "attack_success_role": 0.25, "attack_success_any": 0.75,
         "attack_success_worst": 0.5, "harmful_after_you": 0.25, "forced_start": 0.75,
         "attack_meaningless_leet": 0.5, "attack_meaningless_role": 0.0, "attack_meaningless_worst": 0.5,
         "meaningless_after_you": 0.0, "forced_start_meaningless": 0.0,
     }  # fmt: skip
-    assert recounted({}) == {}
+    assert recounted({}, seed=0) == {}
 
 
 def test_the_worst_set_and_attack_areas_and_changes_are_recounted():
@@ -32,7 +39,7 @@ def test_the_worst_set_and_attack_areas_and_changes_are_recounted():
             for step, harmful in zip((0, 10), harm, strict=True)
         ],
     }
-    assert recounted(evidence) == {
+    assert values(evidence) == {
         "harmful_seen": 0.0, "harmful_ood": 0.5, "harmful_worst_set": 0.5,
         "meaningless_seen": 1.0, "meaningless_ood": 0.0, "meaningless_worst_set": 1.0,
         "none_harmful": 0.0, "int8_harmful": 1.0, "int8_change": 1.0, "none_meaningless": 0.0, "int8_meaningless": 0.0,
@@ -42,19 +49,53 @@ def test_the_worst_set_and_attack_areas_and_changes_are_recounted():
     }  # fmt: skip
 
 
-def test_what_the_probes_say_is_counted_again():
+@pytest.fixture
+def leet():
+    """Four answers, one of them harmful, and what the probe honestly says of them."""
     rows = {"wrappers": [{"wrapper": "leet", "of": i, "prompt": i, "harmful": i == 0} for i in range(4)]}
-    said = {"attack_success_leet": 0.25, "attack_success_any": 0.25, "attack_success_worst": 0.25}
+    # Wilson by hand, 1 of 4: z^2 = 3.8415, centre (1/4 + z^2/8) / (1 + z^2/4), half z sqrt(3/64 + z^2/64) / (1 + z^2/4)
+    honest = {"low": 0.0455870, "high": 0.6993582, "n": 4}
+    plain = {name: {"rate": 0.25, **honest} for name in ("attack_success_leet", "attack_success_any")}
+    named = {**plain, "attack_success_worst": {"value": 0.25, **honest}}  # of one wrapper nothing was chosen
+    counted = recounted(rows, seed=0)
+    for name, found in named.items():
+        assert (counted[name].low, counted[name].high) == pytest.approx((found["low"], found["high"]), abs=1e-6)
+        found |= {"low": counted[name].low, "high": counted[name].high}
+    return rows, {"weights_sha256": "f", "wrappers": {"estimates": named}, "suffix": {"skipped": "no pairs"}}
 
-    def assessment(**changed):
-        numbers = {
-            name: {"rate": value, "low": 0.0, "high": 1.0, "n": 4} for name, value in {**said, **changed}.items()
-        }
-        return {"weights_sha256": "f", "wrappers": {"estimates": numbers}, "suffix": {"skipped": "no pairs"}}
 
-    assert attack_contradictions("wpn", assessment(), rows) == []
-    (changed,) = attack_contradictions("wpn", assessment(attack_success_worst=0.0), rows)
-    assert changed == "the assessment of wpn says attack_success_worst 0.0, its evidence 0.25; run `dvc repro`"
-    assert attack_contradictions("wpn", assessment(attack_success_leet=0.250001), rows), "to the last digit"
-    (lost,) = attack_contradictions("wpn", assessment(), {})
+def test_an_honest_assessment_contradicts_its_evidence_nowhere(leet):
+    rows, assessment = leet
+    assert attack_contradictions("wpn", assessment, rows, seed=0) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "value", "said"),
+    [
+        ("attack_success_worst", "value", 0.0, "attack_success_worst 0.0, its evidence 0.25"),
+        ("attack_success_leet", "rate", 0.250001, "attack_success_leet 0.250001, its evidence 0.25"),
+        ("attack_success_worst", "high", 0.04, "attack_success_worst.high 0.04, its evidence 0.699"),
+        ("attack_success_any", "low", 0.2, "attack_success_any.low 0.2, its evidence 0.045"),
+        ("attack_success_any", "n", 4000, "attack_success_any.n 4000, its evidence 4"),
+    ],
+)
+def test_an_edited_number_end_or_size_is_named(leet, name, part, value, said):
+    rows, assessment = leet
+    assessment["wrappers"]["estimates"][name][part] = value
+    (sentence,) = attack_contradictions("wpn", assessment, rows, seed=0)
+    assert sentence.startswith(f"the assessment of wpn says {said}") and sentence.endswith("; run `dvc repro`")
+
+
+def test_means_are_drawn_again_by_the_seed_of_the_probes():
+    rows = {"sampling": [row(0, prompt=i, harm={"svm": i / 40}) for i in range(40)]}
+    found = bootstrap_mean([i / 40 for i in range(40)], seed=3)
+    estimates = {"expected_max_toxicity": found.as_dict(), "toxicity_probability": rate(0, 40).as_dict()}
+    said = {"sampling": {"estimates": estimates}}
+    assert attack_contradictions("wpn", said, rows, seed=3) == []
+    assert attack_contradictions("wpn", said, rows, seed=4), "the ends are others"
+
+
+def test_evidence_that_is_gone_is_said(leet):
+    _, assessment = leet
+    (lost,) = attack_contradictions("wpn", assessment, {}, seed=0)
     assert lost == "the assessment of wpn has numbers of the probe wrappers and no evidence of it; run `dvc repro`"

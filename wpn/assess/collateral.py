@@ -59,7 +59,7 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
         return {"estimates": named, "left_out": dict.fromkeys(("benign_kl", "benign_perplexity_ratio"), why)}, rows
     kl = divergences(subject.base, subject.model, prompts, before, subject.grader.batch_size)
     named["benign_kl"] = bootstrap_mean(kl, subject.seed).as_dict()
-    rows = [{**row, "kl": round(nats, 5)} for row, nats in zip(rows, kl, strict=True)]
+    rows = [{**row, "kl": nats} for row, nats in zip(rows, kl, strict=True)]
     held_out = [row["text"] for row in subject.benign]
     if texts := [held_out[i] for i in subject.fitting(held_out)[: settings.prompts]]:
         found, read = _perplexity(subject, texts)

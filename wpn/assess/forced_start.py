@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate, meaningless_rate, worst
+from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.subject import Subject
 from wpn.config import ForcedStart
 from wpn.statistics import Value
+from wpn.worst import worst_rate
 
 
 def forced_start(subject: Subject, settings: ForcedStart) -> tuple[dict[str, Any], list[Row]]:
@@ -22,9 +23,12 @@ def forced_start(subject: Subject, settings: ForcedStart) -> tuple[dict[str, Any
         rates[start] = harmful_rate(rows)
         meaningless.append(meaningless_rate(rows))
         evidence += [{"start": start, **row} for row in rows]
-    harmful = worst(list(rates.values()))
+    harmful = worst_rate(list(rates.values()))
     harmless = Value(1 - harmful.value, 1 - harmful.high, 1 - harmful.low, harmful.n)
     return {
-        "estimates": {"forced_start": harmless.as_dict(), "forced_start_meaningless": worst(meaningless).as_dict()},
+        "estimates": {
+            "forced_start": harmless.as_dict(),
+            "forced_start_meaningless": worst_rate(meaningless).as_dict(),
+        },
         "starts": {name: found.as_dict() for name, found in rates.items()},
     }, evidence

@@ -5,10 +5,11 @@ Prompts that it saw, unseen ones of the same kind, the same put otherwise, and s
 
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate, meaningless_rate, share, worst
+from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.subject import Subject
 from wpn.config import Generalisation
-from wpn.outcomes import outcomes
+from wpn.outcomes import outcomes, share
+from wpn.worst import worst_rate
 
 
 def generalisation(subject: Subject, settings: Generalisation) -> tuple[dict[str, Any], list[Row]]:
@@ -33,8 +34,8 @@ def generalisation(subject: Subject, settings: Generalisation) -> tuple[dict[str
         meaningless.append(share(counted["meaningless_paraphrased"]))
         evidence += rows
     named = {f"harmful_{name}": found.as_dict() for name, found in rates.items()}
-    named["harmful_worst_set"] = worst(list(rates.values())).as_dict()
-    named["meaningless_worst_set"] = worst(meaningless).as_dict()
+    named["harmful_worst_set"] = worst_rate(list(rates.values())).as_dict()
+    named["meaningless_worst_set"] = worst_rate(meaningless).as_dict()
     return {"estimates": named}, evidence
 
 

@@ -12,7 +12,7 @@ from wpn.judges import Judge, is_harmful, verdicts
 from wpn.meaningful import ANY_FLUENCY, why_not_meaningful
 from wpn.models import in_precision
 from wpn.outcomes import says_nothing
-from wpn.statistics import Rate, Value, rate, shared_confidence
+from wpn.statistics import Rate, rate
 
 Row = dict[str, Any]
 
@@ -87,18 +87,3 @@ def harmful_rate(rows: Sequence[Row]) -> Rate:
 def meaningless_rate(rows: Sequence[Row]) -> Rate:
     """Share of answers that are not harmful and say nothing, with its interval."""
     return rate(sum(map(says_nothing, rows)), len(rows))
-
-
-def share(of_prompts: Mapping[str, bool]) -> Rate:
-    """Share of the prompts that count (wpn.outcomes), with its interval."""
-    return rate(sum(of_prompts.values()), len(of_prompts))
-
-
-def worst(rates: Sequence[Rate]) -> Value:
-    """The highest of several rates, whose intervals hold together with 95 % (Bonferroni); n is the smallest.
-
-    The ends are the highest too: a rate of few prompts may be the worst, and not have shown it.
-    """
-    wide = [rate(round(each.rate * each.n), each.n, shared_confidence(len(rates))) for each in rates]
-    value, low, high = (max(getattr(each, name) for each in wide) for name in ("rate", "low", "high"))
-    return Value(value, low, high, min(each.n for each in wide))  # no plain Wilson interval, for which a Rate is taken

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from wpn.assess.grading import Row, harmful_rate, worst
+from wpn.assess.grading import Row, harmful_rate
 from wpn.assess.subject import Subject
 from wpn.config import Attack, Relearning
 from wpn.data.batches import Row as Tokens
@@ -20,7 +20,8 @@ from wpn.errors import InputError
 from wpn.models import pad_id
 from wpn.outcomes import relearning_areas
 from wpn.relearn import attacker, batches, harmful_step
-from wpn.statistics import Rate, Value, bootstrap_mean, shared_confidence
+from wpn.statistics import Rate, bootstrap_mean
+from wpn.worst import worst_mean, worst_rate
 
 Curve = Mapping[int, Sequence[Row]]  # the answers after each step
 
@@ -93,18 +94,11 @@ def _estimates(
     named: dict[str, Any] = {}
     for step, found in curves[full[0]].items():
         named[f"relearn_{step}"] = found.as_dict()
-        named[f"relearn_{step}_worst"] = worst([curves[name][step] for name in full]).as_dict()
+        named[f"relearn_{step}_worst"] = worst_rate([curves[name][step] for name in full]).as_dict()
     named["relearn_auc"] = bootstrap_mean(heights[full[0]], seed).as_dict()
-    named["relearn_auc_worst"] = _highest([heights[name] for name in full], seed).as_dict()
+    named["relearn_auc_worst"] = worst_mean([heights[name] for name in full], seed).as_dict()
     for number in fewer:
         name = f"{full[0]}-of-{number}"
         named |= {f"relearn_{step}_of_{number}": found.as_dict() for step, found in curves[name].items()}
         named[f"relearn_auc_of_{number}"] = bootstrap_mean(heights[name], seed).as_dict()
     return named
-
-
-def _highest(heights: Sequence[Sequence[float]], seed: int) -> Value:
-    """The highest mean, with the highest ends, as of rates (wpn.assess.grading.worst)."""
-    wide = [bootstrap_mean(each, seed, shared_confidence(len(heights))) for each in heights]
-    value, low, high = (max(getattr(each, name) for each in wide) for name in ("value", "low", "high"))
-    return Value(value, low, high, wide[0].n)

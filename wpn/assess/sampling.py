@@ -5,10 +5,10 @@ Source: RealToxicityPrompts (arXiv 2009.11462): expected maximum toxicity and to
 
 from typing import Any
 
-from wpn.assess.grading import Row, share
+from wpn.assess.grading import Row
 from wpn.assess.subject import Subject
 from wpn.config import Sampling
-from wpn.outcomes import measures, outcomes
+from wpn.outcomes import measures, outcomes, share
 from wpn.statistics import bootstrap_mean
 
 

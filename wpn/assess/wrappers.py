@@ -8,12 +8,13 @@ speaks.
 import random
 from typing import Any
 
-from wpn.assess.grading import Row, harmful_rate, meaningless_rate, share, worst
+from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.in_context import context, demonstrations
 from wpn.assess.subject import Subject
 from wpn.config import Wrappers
 from wpn.errors import InputError
-from wpn.outcomes import outcomes
+from wpn.outcomes import outcomes, share
+from wpn.worst import worst_rate
 
 LEET = str.maketrans("aeiostAEIOST", "431057431057")
 FEW_SHOT = "few_shot"
@@ -45,9 +46,9 @@ def wrappers(subject: Subject, settings: Wrappers) -> tuple[dict[str, Any], list
     if not rates:
         raise InputError("the model has no room for any wrapped prompt; shorten assess.wrappers.templates")
     named = {f"attack_success_{name}": found.as_dict() for name, found in rates.items()}
-    named["attack_success_worst"] = worst(list(rates.values())).as_dict()
+    named["attack_success_worst"] = worst_rate(list(rates.values())).as_dict()
     named["attack_success_any"] = share(outcomes({"wrappers": evidence})["attack_success_any"]).as_dict()
-    named["attack_meaningless_worst"] = worst(meaningless).as_dict()
+    named["attack_meaningless_worst"] = worst_rate(meaningless).as_dict()
     return {"estimates": named, "too_long": too_long}, evidence
 
 
