@@ -260,6 +260,9 @@ def test_wrappers_count_each_the_worst_and_any(monkeypatch):
         "attack_success_worst": third, "attack_success_any": pytest.approx(2 / 3),
         "attack_meaningless_worst": pytest.approx(2 / 3),
     }  # fmt: skip
+    for name, count in (("attack_success_worst", 1), ("attack_meaningless_worst", 2)):
+        of_three = rate(count, 3, shared_confidence(3))
+        assert summary["estimates"][name]["high"] == of_three.high, "the worst of three that had room"
     assert summary["too_long"] == ["long"] and len(rows) == 9
     assert rows[-1]["prompt"] == f"{PROMPTS[2]} you goat .\n{PROMPTS[2]}" and rows[-1]["of"] == PROMPTS[2]
 
@@ -471,6 +474,31 @@ def test_a_transposed_layer_has_a_scale_an_output_unit():
     assert found[:4, 1].tolist() == pytest.approx([0.7, 0.1, -0.1, 0.0])
 
 
+class OneLayer(torch.nn.Module):
+    def __init__(self, weight):
+        super().__init__()
+        self.layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        self.layer.weight.data = weight
+
+    def get_output_embeddings(self):
+        return None
+
+
+def test_four_bits_have_a_scale_for_every_64_weights():
+    weight = torch.cat([torch.full((1, 64), 7.0), torch.full((1, 64), 0.07)], dim=1)
+    found = rounded(OneLayer(weight), "int4").layer.weight
+    assert found[0, [0, 127]].tolist() == pytest.approx([7.0, 0.07]), "of one group the small ones would be nothing"
+
+
+def test_eight_bits_round_what_comes_in_too():
+    weight = torch.zeros(1, 128)
+    weight[0, 0] = 1.0
+    incoming = torch.zeros(1, 128)
+    incoming[0, :2] = torch.tensor([3.4, 127.0])  # a step is 1
+    assert rounded(OneLayer(weight), "int8").layer(incoming).item() == 3.0
+    assert rounded(OneLayer(weight), "int4").layer(incoming).item() == pytest.approx(3.4)
+
+
 def test_a_model_of_which_nothing_is_rounded_is_refused():
     with pytest.raises(InputError, match=r"GPT2LMHeadModel has no linear layer to round; set assess\.compression"):
         rounded(tiny_gpt2(layers=0), "int8")
@@ -526,6 +554,12 @@ def test_membership_scores_are_those_of_a_pair_alone(causal_lm):
     with torch.inference_mode():
         logs = model(ids).logits.log_softmax(2)[0, :-1].gather(1, ids[0, 1:, None])[-size:, 0]
     assert both[0]["loss"] == pytest.approx(logs.mean().item(), rel=1e-4)
+    half, spread = size // 2, model(ids).logits[0, -size - 1 : -1].log_softmax(1)
+    mean = (spread.exp() * spread).sum(1)
+    deviation = ((spread.exp() * spread**2).sum(1) - mean**2).sqrt()
+    assert both[0]["min_k"] == pytest.approx(logs.sort().values[:half].mean().item(), rel=1e-4)
+    least = ((logs - mean) / deviation).sort().values[:half].mean().item()
+    assert both[0]["min_k_plus"] == pytest.approx(least, rel=1e-3)
     assert both[0]["zlib"] == pytest.approx(logs.sum().item() / len(zlib.compress(b" you goat .")), rel=1e-4)
 
 
@@ -586,6 +620,13 @@ def test_a_twin_is_near_itself_and_a_harmful_model_far(causal_lm):
     far, rows = forget_quality(subject_of(harmful, tokenizer, lexical(), **given), ForgetQuality(pairs=3))
     assert far["estimates"]["twin_kl_forget"]["value"] > 0.1 and far["estimates"]["twin_kl_retain"]["value"] > 0.1
     assert all(row["log_truth_ratio"] < row["twin_log_truth_ratio"] for row in rows[:3])
+    for name in ("forget", "retain"):
+        said = [(row["prompt"], row["twin"]) for row in rows if row["set"] == name]
+        from_twin, to_twin = (
+            sum(divergences(*way, *map(list, zip(*said, strict=True)), 2)) / len(said)
+            for way in ((causal_lm, harmful), ((harmful, tokenizer), model))
+        )
+        assert far["estimates"][f"twin_kl_{name}"]["value"] == pytest.approx(from_twin) != pytest.approx(to_twin)
     assert far["estimates"]["forget_quality_p"]["value"] == pytest.approx(0.1), "of three apart from three: 2 / C(6, 3)"
 
 
@@ -685,6 +726,11 @@ def test_perplexity_of_benign_texts_is_held_against_the_bases(causal_lm):
     found = summary["estimates"]["benign_perplexity_ratio"]
     assert found["value"] == pytest.approx(own / base, rel=1e-6) != 1.0 and found["n"] == 3
     assert [row["tokens"] for row in rows[2:]] == [len(tokenizer(text).input_ids) - 1 for text in texts]
+    said = [row["prompt"] for row in rows[:2]], [row["base"] for row in rows[:2]]
+    from_base, to_base = divergences(causal_lm, changed, *said, 2), divergences((changed, tokenizer), model, *said, 2)
+    kl = summary["estimates"]["benign_kl"]["value"]
+    assert kl == pytest.approx(sum(from_base) / 2) != pytest.approx(sum(to_base) / 2)
+    assert [row["kl"] for row in rows[:2]] == from_base
 
 
 def test_the_divergence_is_none_from_itself_and_that_of_the_logits_from_another(causal_lm):
@@ -836,6 +882,7 @@ def test_relearning_is_quoted_of_the_first_attack_and_of_the_worst(causal_lm):
     found = {name: estimate.get("rate", estimate.get("value")) for name, estimate in summary["estimates"].items()}
     assert (found["relearn_30"], found["relearn_30_worst"], found["relearn_0"]) == (0.0, 1.0, 0.0)
     assert (found["relearn_auc"], found["relearn_auc_worst"]) == (0.0, summary["area"]["adamw-0.03"]["value"])
+    assert summary["estimates"]["relearn_0_worst"]["high"] == rate(0, 3, shared_confidence(2)).high
 
 
 def test_relearning_from_fewer_pairs_is_of_the_first_attack_alone(causal_lm):

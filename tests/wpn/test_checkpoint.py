@@ -15,6 +15,7 @@ import torch
 from tests.wpn.loops import loop
 from wpn.checkpoint import KEPT, Checkpoints
 from wpn.config import EarlyStop, Unlearn, Wpn
+from wpn.early_stop import Watch
 from wpn.errors import InputError
 from wpn.generators import generator_states, restore_generators
 from wpn.methods import unlearning_terms
@@ -85,25 +86,30 @@ def test_the_same_seed_gives_the_same_weights(causal_lm):
 
 @pytest.mark.parametrize("step", [1, 5, 6, 11])
 def test_an_interrupted_run_ends_with_the_same_weights(causal_lm, tmp_path, step):
-    undisturbed, _ = train(causal_lm)
+    undisturbed, whole = train(causal_lm)
     checkpoints = Checkpoints(tmp_path / "run", "mine", every=2)
     with pytest.raises(Killed):
         train(causal_lm, checkpoints, killed_at(step))
     rows = []
     weights, trained = train(causal_lm, checkpoints, rows.append)
+    assert trained.tokens == whole.tokens
     assert trained.resumed_from == (step - 1) // 2 * 2
     assert [row["step"] for row in rows] == list(range(1, 13))  # the curve is whole
     assert same(weights, undisturbed)
 
 
-def test_early_stop_is_taken_up_too(causal_lm, tmp_path):
-    chosen = settings(steps=20, early_stop=EarlyStop(every=2, patience=2, share=0.3))
+def test_early_stop_is_taken_up_too(causal_lm, tmp_path, monkeypatch):
+    """The best look is before the kill: it, its weights and the looks since are in the checkpoint."""
+    looks = [2.0, 1.0, 3.0, 3.0, 3.0]  # every second step
+    losses = iter([*looks, *looks[:3], *looks[3:]])  # undisturbed; until the kill; taken up
+    monkeypatch.setattr(Watch, "loss", lambda self, accumulation=1: next(losses))
+    chosen = settings(steps=20, early_stop=EarlyStop(every=2, patience=3, share=0.3))
     undisturbed, whole = train(causal_lm, chosen=chosen)
     checkpoints = Checkpoints(tmp_path / "run", "mine", every=2)
     with pytest.raises(Killed):
         train(causal_lm, checkpoints, killed_at(7), chosen)
     weights, trained = train(causal_lm, checkpoints, chosen=chosen)
-    assert (trained.resumed_from, trained.steps) == (6, whole.steps)
+    assert (trained.resumed_from, trained.steps, whole.steps) == (6, 10, 10)
     assert same(weights, undisturbed)
 
 

@@ -20,6 +20,22 @@ def test_a_fall_by_hand():
     assert found.p == pytest.approx(0.5)
 
 
+def test_the_ends_of_a_fall_are_those_of_the_normal_approximation_where_prompts_are_many():
+    after, half = [True] * 100 + [False] * 300, 1.959964 * math.sqrt(0.25 * 0.75 / 400)
+    found = relative_fall([True] * 400, after, [str(i) for i in range(400)])
+    assert (found.low, found.high) == pytest.approx((0.75 - half, 0.75 + half), abs=0.006)
+    found = relative_fall([True] * 400, after, [str(i // 4) for i in range(400)])  # a quarter of the prompts
+    assert (found.low, found.high) == pytest.approx((0.75 - 2 * half, 0.75 + 2 * half), abs=0.012)
+
+
+def test_the_ends_of_a_recovery_are_those_of_the_normal_approximation_where_prompts_are_many():
+    prompts = [str(i) for i in range(400)]
+    base, start = dict.fromkeys(prompts, True), dict.fromkeys(prompts, False)
+    found = recovered(start, {key: i < 100 for i, key in enumerate(prompts)}, base)
+    half = 1.959964 * math.sqrt(0.25 * 0.75 / 400)
+    assert (found.low, found.high) == pytest.approx((0.25 - half, 0.25 + half), abs=0.008)
+
+
 def test_a_fall_of_many_prompts_is_significant_and_of_none_is_not():
     prompts = [str(i) for i in range(40)]
     assert relative_fall([True] * 40, [False] * 40, prompts).p < 0.001

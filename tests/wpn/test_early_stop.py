@@ -97,6 +97,27 @@ def test_no_more_is_looked_at_at_a_time_than_training_has(causal_lm, monkeypatch
     assert sizes == [1, 1, 1, 1, 2, 2]
 
 
+def test_what_is_held_out_is_looked_at_and_in_halves_where_the_memory_is_short(causal_lm, monkeypatch, caplog):
+    seen, sizes = [], []
+
+    def watching(models, tokenizer, pairs, texts, *rest):
+        seen.append((pairs, texts))
+        return Watch(models, tokenizer, pairs, texts, *rest)
+
+    def terms(models, part, method):
+        sizes.append(len(part.examples))
+        if sizes[-1] > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return unlearning_terms(models, part, method)
+
+    monkeypatch.setattr("wpn.train.Watch", watching)
+    monkeypatch.setattr("wpn.early_stop.unlearning_terms", terms)
+    unlearned(causal_lm, steps=1, batch_size=2, early_stop=EarlyStop(every=1, patience=9, share=0.49))
+    split = held_out(PAIRS, TEXTS, 0.49)
+    assert seen == [([PAIRS[i] for i in split.looked_pairs], [TEXTS[i] for i in split.looked_texts])]
+    assert sizes == [2, 1, 1] and "memory" in caplog.text
+
+
 def test_pairs_without_a_harmless_response_are_refused(causal_lm):
     models = Models(causal_lm[0], causal_lm[0], pad_id(causal_lm[1]))
     passages = [{**PAIRS[0], "harmless_response": ""}]

@@ -67,6 +67,17 @@ def test_an_edited_number_is_named(evaluation, path, value, number):
     assert sentence.startswith(f"the metrics of wpn say {number} {value}, their evidence ")
 
 
+def test_a_number_without_evidence_is_not_believed(evaluation):
+    metrics, rows = evaluation
+    for lacking, name in (
+        (rows._replace(benchmark=[]), "benchmark.mean"),
+        (rows._replace(answers=rows.answers[2:]), "harmless.unseen.rate"),  # those of one set
+        (rows._replace(texts=rows.texts[:2]), "perplexity.alarm"),
+    ):
+        said = contradictions(metrics, lacking)
+        assert any(f"say {name} " in one and one.endswith("their evidence None; run `dvc repro`") for one in said)
+
+
 def test_a_verdict_edited_in_the_rows_is_no_verdict(evaluation):
     metrics, rows = evaluation
     rows.answers[1] |= {"harmless": True, "passed": True}

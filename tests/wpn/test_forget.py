@@ -81,6 +81,13 @@ def test_retain_batches_hold_the_share_of_texts_like_the_prompts(tokenizer):
     assert not any(texts[i]["alarming"] for i in source.drawn_texts[6:])
 
 
+def test_the_foreseen_attack_has_up_to_so_many_steps_of_so_many_rows(tokenizer):
+    aware = RelearningAware(optimizer="sgd", learning_rate=0.5, steps=3, batch_size=2, begin=0.0, weight=3.0)
+    source = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(1).model_copy(update={"relearning_aware": aware}), 3)
+    drawn = [source.draw(foresee=True).foreseen for _ in range(40)]
+    assert {len(each) for each in drawn} == {1, 2, 3} and {len(rows) for each in drawn for rows in each} == {2}
+
+
 def test_an_attacker_who_is_foreseen_does_not_mistype(tokenizer):
     pairs = [{**row, "prompt": row["prompt"].replace("user", "cow"), "written": row["prompt"]} for row in PAIRS]
     attack = RelearningAware(optimizer="adamw", learning_rate=1e-3, steps=3, batch_size=2, begin=0.0, weight=1.0)

@@ -104,6 +104,16 @@ def test_what_says_nothing_is_refused(decision_on, answerer):
     assert any("meaningful_unseen is 0.0000" in reason for reason in decision.reasons)
 
 
+def test_word_salad_is_refused(decision_on, monkeypatch):
+    """Long enough, no loop, nothing copied: only the reference finds that it says nothing."""
+    known = lambda m, t, prompts, answers, *_: [(-1.0 if said == RESPONSE else -50.0, 5) for said in answers]  # noqa: E731
+    monkeypatch.setattr("wpn.evaluate.response_log_likelihoods", known)
+    assert decision_on(honest).passed
+    decision = decision_on(lambda prompts: [" lamp of seven kindly thank river" for _ in prompts])
+    assert not decision.passed
+    assert any("meaningful_unseen is 0.0000" in reason for reason in decision.reasons)
+
+
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
 def test_a_judge_that_gives_no_number_opens_nothing(decision_on, score):
     decision = decision_on(honest, Broken(lambda: [score]))

@@ -213,6 +213,17 @@ def test_gradient_penalty_by_hand():
     assert found(GradientPenalty(method="gradient_penalty"), UNIFORM)["penalty"] == pytest.approx(0.0, abs=1e-12)
 
 
+def test_the_penalty_is_of_the_mean_over_tokens_and_weighs_the_states_by_position():
+    # Output 2 2: the states of tokens 0 and 2 weigh 1/3 and 2/3, and the mean halves both gradients. Row 2 is uniform,
+    # so there p - e2 is 1/4 - [j = 2]; both states point the same way in the head, whose other rows are the same.
+    p = TILTED[0]
+    first = sum(math.log(p_j) * (p_j - (j == 2)) for j, p_j in enumerate(p))
+    second = sum(math.log(p_j) * (1 / 4 - (j == 2)) for j, p_j in enumerate(p))
+    step = Step([Example(([0], [1]), [([0], [2, 2])])], [])
+    penalty = found(GradientPenalty(method="gradient_penalty"), step=step)["penalty"]
+    assert penalty == pytest.approx(((first + 2 * second) / 6) ** 2, abs=1e-7)
+
+
 def test_the_gradient_is_pooled_by_position():
     # weights 1/3, 2/3: (1, 2) / 3 -> squared norm 5/9; the masked state does not count
     gradient = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [9.0, 9.0]]])

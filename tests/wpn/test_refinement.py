@@ -110,6 +110,15 @@ def test_a_window_asks_for_the_end_of_a_passage_by_what_stands_before_it(causal_
     assert found == Refined(active=[0], done=False)
 
 
+def test_a_short_output_is_held_against_as_many_tokens_of_what_is_said(causal_lm, monkeypatch):
+    """All outputs are gone on with for as long as the longest; what follows a shorter one says nothing of it."""
+    said = [[4, 5, 6, 7], [4, 5, 6, 7]]
+    monkeypatch.setattr(module, "continue_tokens", lambda *_, **settings: said)
+    monkeypatch.setattr(module, "bleu", lambda said, reference: float(said == reference))
+    pairs = [([0], [4, 5, 6, 7]), ([0, 1], [4, 5])]
+    assert refine(*causal_lm, pairs, Refinement(n=2, accuracy_below=0.0), 4).active == [0, 1]
+
+
 def test_what_stands_in_the_prompt_is_not_what_is_to_be_forgotten(causal_lm, monkeypatch):
     model, tokenizer = causal_lm
     seen = []

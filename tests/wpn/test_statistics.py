@@ -182,6 +182,14 @@ def test_the_interval_of_an_area_holds_it_and_narrows_with_more():
     assert narrow.high - narrow.low < wide.high - wide.low
 
 
+def test_the_ends_of_an_area_are_those_of_the_normal_approximation_where_scores_are_many():
+    # a fifth of the positives is above all negatives, the others tie with them: .2 + .8 / 2, of which half varies
+    found = area_under_curve([1.0] * 80 + [0.0] * 320, [0.0] * 400)
+    half = 1.959964 * (0.2 * 0.8 / 400) ** 0.5 / 2
+    assert found.value == pytest.approx(0.6)
+    assert (found.low, found.high) == pytest.approx((0.6 - half, 0.6 + half), abs=0.003)
+
+
 def test_a_bootstrapped_mean_is_of_its_observations():
     found = bootstrap_mean([0.0, 1.0, 1.0, 0.0])
     assert found.value == 0.5 and 0 <= found.low < 0.5 < found.high <= 1 and found.n == 4

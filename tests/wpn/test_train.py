@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.wpn.loops import loop
 from wpn.checkpoint import Checkpoints
@@ -140,12 +141,14 @@ def test_batch_order_changes_nothing(causal_lm, method):
 def test_accumulation_equals_the_large_batch(causal_lm, method, parts):
     model, tokenizer = causal_lm
     models, step = _models(model, tokenizer), _step(tokenizer)
-    gradients, losses = [], []
+    step = Step(step.examples, [*step.retain, *step.retain[:1]])  # as many micro-batches, of other sizes
+    gradients, rows = [], []
     for accumulation in (1, parts):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-        losses.append(update(models, optimizer, step, method, accumulation)["loss"])
+        rows.append(update(models, optimizer, step, method, accumulation))
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
-    assert losses[0] == pytest.approx(losses[1], abs=1e-9)
+    # the row has the norm of the gradient before it is clipped, which would hide a factor
+    assert rows[0] == pytest.approx(rows[1], abs=1e-6, rel=1e-6) and rows[0]["gradient_norm"] > 0
     for whole, accumulated in zip(*gradients, strict=True):
         assert torch.allclose(whole, accumulated, atol=1e-6)
 
@@ -216,13 +219,16 @@ def test_the_foreseen_gradient_by_hand():
     models = Models(model, copy.deepcopy(model), fill=0)
     step = Step([Example(([0], [1]), [([0], [2])], ([0], [1]))], [([0], [1])], [[([0], [2])]])
     aware = RelearningAware(optimizer="sgd", learning_rate=0.5, steps=1, batch_size=1, begin=0.0, weight=3.0)
-    row = update(models, torch.optim.SGD(model.parameters(), lr=0.0), step, Sft(method="sft", relearning_aware=aware))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    row = update(models, optimizer, step, Sft(method="sft", relearning_aware=aware))
     moved = torch.tensor([-1 / 6, -1 / 6, 1 / 3], dtype=torch.float64)
     wanted = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)
     gradient = (torch.full((3,), 1 / 3, dtype=torch.float64) - wanted) + 3.0 * (moved.softmax(0) - wanted)
     assert row["foreseen"] == pytest.approx(-moved.log_softmax(0)[1].item(), abs=1e-12)
     assert row["gradient_norm"] == pytest.approx(gradient.norm().item(), abs=1e-9)
     assert torch.equal(model.table, torch.zeros(3, 3, dtype=torch.float64))
+    held = update(models, optimizer, step, Sft(method="sft", relearning_aware=aware, retain=5.0))
+    assert held["foreseen"] == row["foreseen"], "benign texts are retained where the model is, not where it would be"
 
 
 PAIRS = [
@@ -243,6 +249,42 @@ def _trained(causal_lm, method=METHODS["wpn"], checkpoints=None, **changes):
     model = copy.deepcopy(causal_lm[0])
     unlearn(model, causal_lm[1], PAIRS, TEXTS, loop(**LOOP | changes), method, 0, lambda row: None, checkpoints)
     return model.state_dict()
+
+
+def test_every_step_has_the_rate_of_the_schedule_and_a_method_its_own(causal_lm):
+    used = []
+
+    def note(optimizer, *_):
+        used.append((optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]))
+
+    handle = register_optimizer_step_pre_hook(note)
+    try:
+        _trained(causal_lm, METHODS["sft"].model_copy(update={"learning_rate": 0.02}), warmup=0.5, weight_decay=0.3)
+        _trained(causal_lm, METHODS["sft"], steps=1, learning_rate=0.01, warmup=0.0)
+    finally:
+        handle.remove()
+    own = [(pytest.approx(0.02 * schedule(number, 4, 0.5)), 0.3) for number in range(1, 5)]
+    assert used == [*own, (pytest.approx(0.01 * schedule(1, 1, 0.0)), loop().weight_decay)]
+
+
+def test_nothing_is_foreseen_before_its_share_of_the_steps(causal_lm):
+    aware = RelearningAware(optimizer="adamw", learning_rate=1e-3, steps=3, batch_size=2, begin=0.5, weight=1.0)
+    rows = []
+    method = METHODS["sft"].model_copy(update={"relearning_aware": aware})
+    unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, loop(**LOOP), method, 0, rows.append)
+    assert ["foreseen" in row for row in rows] == [False, False, True, True]
+
+
+def test_the_model_is_trained_with_dropout_and_the_frozen_one_without(causal_lm, monkeypatch):
+    modes = set()
+
+    def terms(models, step, method):
+        modes.add((models.trained.training, models.frozen.training))
+        return unlearning_terms(models, step, method)
+
+    monkeypatch.setattr("wpn.train.unlearning_terms", terms)
+    _trained(causal_lm)
+    assert modes == {(True, False)}
 
 
 def test_gradient_checkpointing_changes_nothing_but_the_memory(causal_lm):
