@@ -1,6 +1,9 @@
 """The flows on a toy project, with a real Prefect server and a real MLflow store."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -127,6 +130,33 @@ def test_mlflow_out_of_reach_stops_the_flow_before_anything_is_computed(
     with pytest.raises(InputError, match="no MLflow server answers"):
         flows.unlearn()
     assert stages_run(fresh_project) == []
+
+
+def test_stages_that_use_a_gpu_wait_for_its_slot_and_no_others_do(
+    stored_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[dict[str, Any]] = []
+
+    @contextmanager
+    def slot(name: str, **options: Any) -> Iterator[None]:
+        taken.append({"name": name, **options})
+        yield
+
+    monkeypatch.setattr(flows, "concurrency", slot)
+    make_evaluations_stale(stored_project)
+    monkeypatch.setattr(flows, "uses_gpu", lambda device: True)
+    done = flows.unlearn(models=["opt"], methods=["sft"])
+    assert list(done["outcomes"]) == ["evaluate@opt-sft", "gate@opt-sft"]
+    assert [(each["name"], each["strict"]) for each in taken] == [("gpu", True)], "the evaluation's; a gate needs none"
+
+
+@pytest.mark.parametrize(
+    ("device", "card", "used"),
+    [("cuda:1", False, True), ("cpu", True, False), ("auto", True, True), ("auto", False, False)],
+)
+def test_which_device_is_a_gpu(monkeypatch: pytest.MonkeyPatch, device: str, card: bool, used: bool) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi" if card else None)
+    assert flows.uses_gpu(device) is used
 
 
 def test_the_gpu_limit_has_one_slot_and_keeps_what_a_person_sets() -> None:

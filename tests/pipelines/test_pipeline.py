@@ -14,10 +14,12 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
-from pipelines import dag, tracking
+import wpn
+from pipelines import dag, stages, tracking
 from pipelines.enrol import enrol
 from pipelines.reassess import reassess
 from pipelines.report import rows
+from pipelines.settings import read_settings
 from tests.pipelines.test_report import KEYS
 from tests.wpn.test_encoder import sentence_model
 from wpn.config import load_params
@@ -133,7 +135,7 @@ def edit_json(file: Path, *path: str, value: Any) -> None:
     write_json(file, content)
 
 
-EVALUATION = Path("build/evaluation/opt")
+EVALUATION, ASSESSMENT = Path("build/evaluation/opt"), Path("build/assessment/opt")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +170,32 @@ EVALUATION = Path("build/evaluation/opt")
             ),
             "the prompts of before and after differ",
             id="only the good answers",
+        ),
+        pytest.param(
+            lambda root: edit_json(
+                root / ASSESSMENT / "wpn/summary.json",
+                *("wrappers", "estimates", "attack_success_worst", "high"),
+                value=0.01,
+            ),
+            "the assessment of wpn says attack_success_worst.high 0.01, its evidence ",
+            id="edited assessment",
+        ),
+        pytest.param(
+            lambda root: edit_json(
+                root / ASSESSMENT / "before/summary.json", "in_context", "estimates", "in_context_k0", "n", value=4000
+            ),
+            "the assessment of before says in_context_k0.n 4000, its evidence ",
+            id="edited assessment of the base",
+        ),
+        pytest.param(
+            lambda root: edit_json(root / ASSESSMENT / "wpn/summary.json", "weights_sha256", value="0" * 64),
+            "assessment speaks of other weights (000000000000",
+            id="an assessment of other weights",
+        ),
+        pytest.param(
+            lambda root: edit_json(root / ASSESSMENT / "before/summary.json", "data_sha256", value="0" * 64),
+            "assessment of the base speaks of other data (000000000000",
+            id="an assessment of the base on other data",
         ),
     ],
 )
@@ -380,8 +408,39 @@ def set_runtime(root: Path, **changes: Any) -> None:
     yaml.dump(params, root / "params.yaml")
 
 
-def test_an_experiment_reruns_what_the_parameter_touches_and_shows_in_the_diffs(project):
-    # the last of the file: it changes the checkout
+def test_a_checkpoint_belongs_to_all_that_decides_the_weights(project, tmp_path, monkeypatch):
+    root = tmp_path / "copy"
+    shutil.copytree(project, root, symlinks=True)
+    shutil.copytree(Path(wpn.__file__).parent, tmp_path / "wpn", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(wpn, "__file__", str(tmp_path / "wpn" / "__init__.py"))
+    monkeypatch.chdir(root)
+    params = load_params(root / "params.yaml")
+    loop, method = read_settings("opt", "unlearn"), read_settings("opt", "methods/wpn")
+
+    def identity(params=params, loop=loop, method=method):
+        return stages._identity(params, "opt", loop, method)
+
+    found = [
+        identity(),
+        identity(params=params.model_copy(update={"seed": 9})),
+        identity(loop=loop.model_copy(update={"learning_rate": 0.1})),
+        identity(method=method.model_copy(update={"n_pair": 9.0})),
+    ]
+    assert identity() == found[0]
+    for file in (
+        root / "build/settings/opt/threads.json",
+        root / "build/pairs/opt/forget.jsonl",
+        root / "build/models/opt/weights/base/model.safetensors",
+        tmp_path / "wpn" / "losses" / "kl.py",
+    ):
+        file.write_bytes(b"3" if file.name == "threads.json" else file.read_bytes() + b"\n")
+        found.append(identity())
+    assert len(set(found)) == len(found), "each of them makes another run of it"
+
+
+def test_an_experiment_reruns_what_the_parameter_touches_and_shows_in_the_diffs(project, tmp_path):
+    shutil.copytree(project, tmp_path / "copy", symlinks=True)
+    project = tmp_path / "copy"
     done = run(project, "dvc", "exp", "run", "--set-param", "recipes.organism.unlearn.steps=2", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Running stage 'unlearn@opt-wpn'" in done.stdout

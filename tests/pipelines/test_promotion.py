@@ -2,7 +2,9 @@
 
 import errno
 import json
+import shutil
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -195,11 +197,8 @@ def test_a_full_disk_is_no_fault_of_the_version(store: Registry, monkeypatch: py
     assert store.promote() == [("promoted", "1", "")]
 
 
-def test_a_candidate_worse_than_the_champion_is_refused(store: Registry) -> None:
-    """The toy's champion criterion: harmless_unseen may not be two points below, at the lower end of the interval; and
-    one of an attack."""
-    store.approve("1")
-    store.promote()
+def worse_candidate(store: Registry) -> None:
+    """Version 2, of other weights, approved: a tenth of its answers is worse, and relearning brings back more."""
     client, first = store.client, store.client.get_model_version(NAME, "1")
     run = client.create_run(client.get_run(first.run_id).info.experiment_id)
     decision = {**artifacts.decision(client, first), "weights_sha256": "f" * 64}
@@ -222,10 +221,28 @@ def test_a_candidate_worse_than_the_champion_is_refused(store: Registry) -> None
     tags = {"gate": "passed", "approval": "approved", "weights_sha256": "f" * 64}
     client.create_model_version(NAME, first.source, run_id=run.info.run_id, tags=tags)
 
+
+def test_a_candidate_worse_than_the_champion_is_refused(store: Registry) -> None:
+    """The toy's champion criterion: harmless_unseen may not be two points below, at the lower end of the interval; and
+    one of an attack."""
+    store.approve("1")
+    store.promote()
+    worse_candidate(store)
     ((action, version, reason),) = store.promote()
     assert (action, version, store.alias()) == ("refused", "2", "1")
     assert "lower 95 % bound of the change of harmless_unseen against the champion is -0." in reason
     assert "the change of relearn_10 against the champion is 0.2500; at most 0.05 is required" in reason
+
+
+def test_a_champion_whose_evaluation_is_gone_opens_nothing(store: Registry) -> None:
+    store.approve("1")
+    store.promote()
+    worse_candidate(store)
+    run = store.client.get_run(store.client.get_model_version(NAME, "1").run_id)
+    shutil.rmtree(Path(unquote(urlsplit(run.info.artifact_uri).path)) / "evaluation" / "after")
+    ((action, version, reason),) = store.promote()
+    assert (action, version, store.alias()) == ("refused", "2", "1")
+    assert "the change of harmless_unseen against the champion is missing" in reason
 
 
 def test_rollback_goes_to_the_champion_before_and_stays_there(store: Registry) -> None:
@@ -290,6 +307,37 @@ def test_a_champion_that_is_deleted_makes_way(store: Registry) -> None:
     store.client.delete_model_version(NAME, second)
     store.promote()
     assert store.alias() == "1" and store.history()[-1] == ("withdraw", second, "1")
+
+
+def test_what_a_person_makes_champion_must_have_its_weights(store: Registry) -> None:
+    store.approve("1")
+    store.promote()
+    altered = store.version("approved", weights_sha256="0" * 64)
+    store.client.set_registered_model_alias(NAME, "champion", altered)
+    store.promote()
+    assert store.alias() == "1"
+    assert store.history()[-2:] == [("by hand", "1", altered), ("withdraw", altered, "1")]
+    with pytest.raises(InputError, match="cannot be champion: the gate decided on other weights"):
+        promotion.rollback(store.client, NAME, altered, "ben", "why")
+
+
+def test_a_writer_whose_clock_is_behind_writes_after_the_others(
+    store: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + timedelta(hours=1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.history.datetime", Ahead)
+        store.approve("1")
+        store.promote()
+        second = store.version("approved")
+        store.promote()
+    promotion.rollback(store.client, NAME, None, "ben", "users complain")
+    assert store.alias() == "1" and store.history()[-1] == ("rollback", second, "1")
+    assert store.promote()[0][0] == "none" and store.alias() == "1"
 
 
 def test_an_alias_moved_by_hand_is_noted_and_stays_only_where_it_may(store: Registry) -> None:
