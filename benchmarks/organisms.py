@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from benchmarks.measure import measure
 from benchmarks.provenance import ROOT, begun, checkout, run
 from pipelines.stages import attack_rows
 from wpn.compare import compare_recovery
-from wpn.config import load_params
+from wpn.config import Method, load_params
 from wpn.estimates import estimates, flatten
 from wpn.files import read_json, write_json
 
@@ -34,7 +36,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-no-cross-entropy": {"cross_entropy": 0.0},
     "wpn-no-kl": {"kl": 0.0},
     "wpn-unaware": {"relearning_aware": None},
-    "wpn-aware-8": {"relearning_aware.steps": 8},
+    "wpn-aware-12": {"relearning_aware.steps": 12},
+    "wpn-aware-slow": {"relearning_aware.learning_rate": 5e-4},
+    "wpn-slow": {"learning_rate": 2e-3},
 }
 MATCHED = ("wpn", "sft")  # share their settings, so that one shows the other's N-pair term; NAME-tuned do not
 PLAIN, ASSESSED = "organisms", "assessment-organisms"  # a plain run writes both
@@ -65,8 +69,8 @@ def changes(name: str) -> list[Change]:
     if name == "methods-organisms":
         rows = load_params(ROOT / "params.yaml").recipes["organism"].methods
         best = read_json(ROOT / "results" / "tuning.json")["best"]
-        tuned = [f"{matched}-tuned" for matched in MATCHED if best[matched]["trial"]]  # trial 0 is the row itself
-        return [Change(methods=(*rows, "sft-aware", *tuned))]
+        others = {name for name in MATCHED if rows[name] != TypeAdapter(Method).validate_python(best[name]["settings"])}
+        return [Change(methods=(*rows, "sft-aware", *(f"{name}-tuned" for name in MATCHED if name in others)))]
     if name == "options":
         return [Change("dev", ("wpn",), {"mistyped": mistyped, "near": near}) for mistyped, near in OPTIONS]
     return [Change()]

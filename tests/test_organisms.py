@@ -58,11 +58,12 @@ def test_the_ablation_changes_one_thing_of_wpn_at_a_time(tmp_path):
     params = changed(tmp_path, change)
     methods = params.recipes["organism"].methods
     for name, difference in VARIANTS.items():
-        if name != "wpn-aware-8":
-            assert methods[name] == methods["wpn"].model_copy(update=difference)
+        if not name.startswith("wpn-aware-"):
+            assert methods[name] == methods["wpn"].model_copy(update=difference) != methods["wpn"]
     aware = methods["wpn"].relearning_aware
-    shorter = {"relearning_aware": aware.model_copy(update={"steps": 8})}
-    assert aware.steps > 8 and methods["wpn-aware-8"] == methods["wpn"].model_copy(update=shorter)
+    for name, difference in (("wpn-aware-12", {"steps": 12}), ("wpn-aware-slow", {"learning_rate": 5e-4})):
+        other = {"relearning_aware": aware.model_copy(update=difference)}
+        assert methods[name] == methods["wpn"].model_copy(update=other) != methods["wpn"]
     assert params.recipes["organism"].evaluate.split == "dev"
     plain = changed(tmp_path, without)
     assert plain.pipeline.methods == ["wpn", "sft"] and plain.recipes["organism"].unlearn.forced_start == 0
