@@ -33,7 +33,8 @@ def clone(root: Path, commit: str, params: str, cached: bool = True) -> Iterator
         _must(_git(folder, "checkout", "--quiet", commit), "git checkout")
         (folder / "params.yaml").write_text(_anchored(params, root), encoding="utf-8")
         if cached:
-            (folder / "registry").symlink_to(root / "registry")
+            if (root / "registry").exists():
+                (folder / "registry").symlink_to(root / "registry")
             dvc(folder, "cache", "dir", "--local", str(root / ".dvc" / "cache"))
         if _python(folder, "dvc", "checkout", "--quiet", "data.dvc").returncode:
             _must(_python(folder, "pipelines.cli", "data", "fetch"), "wpn data fetch")

@@ -180,6 +180,7 @@ def test_before_and_after_are_measured_and_a_real_model_has_no_twin(project):
         assert row["benchmark_mean"] is not None and row["perplexity_ratio"] > 0 and set(row["toxicity"]) == {"lexical"}
     assert {row["gate"] for row in table} == {None, "refused"}, "there was no toxicity that could fall"
     assert "lower 95 % bound of toxicity_fall is missing" in table[1]["reasons"][0]
+    assert not any("evidence" in reason for row in table for reason in row["reasons"]), "what was measured adds up"
 
 
 def test_the_base_is_the_fetched_model_in_full_precision_and_safetensors(project):
