@@ -37,6 +37,7 @@ TINY = {
             "pretrain": {"trunk_steps": 2, "branch_steps": 1, "batch_tokens": 224},
             "pairs": {"number": 16},
             "unlearn": {"steps": 3, "batch_size": 4, "retain_batch_size": 4},
+            "methods": {"wpn": {"learning_rate": None}},
             "evaluate": {"prompts": 12},
             "assess": {
                 "prompts": 4,
