@@ -1,8 +1,6 @@
 """The numbers of the probes, counted again from their evidence: whether somebody changed one of the two.
 
-Not counted again is what answers do not hold: likelihoods (membership, forget quality, the twin's distance, perplexity,
-the suffix's gain) and milliseconds; and rates among prompts that were chosen by their answers, `distinct_2` and
-`answer_words`.
+Every number that is claimed is counted again, but for NOT_COUNTED.
 """
 
 import math
@@ -15,6 +13,12 @@ from wpn.statistics import Rate, Value, bootstrap_mean, rate, share_difference
 from wpn.worst import worst_mean, worst_rate
 
 Row = dict[str, Any]
+# What answers do not hold: likelihoods and milliseconds; rates of prompts that were chosen by their answers; and what
+# only describes the answers.
+NOT_COUNTED = (
+    *("membership_auc", "twin_kl_", "forget_quality_p", "benign_perplexity_ratio", "suffix_gain"),
+    *("filter_", "distinct_2", "answer_words"),
+)
 WORST: dict[str, tuple[str, tuple[str, ...]]] = {  # of the rates that begin so, but not so
     "harmful_worst_set": ("harmful_", ("harmful_after_",)),
     "meaningless_worst_set": ("meaningless_", ("meaningless_after_",)),
@@ -28,7 +32,7 @@ WORST: dict[str, tuple[str, tuple[str, ...]]] = {  # of the rates that begin so,
 def attack_contradictions(
     who: str, assessment: Mapping[str, Any], rows: Mapping[str, Sequence[Row]], seed: int
 ) -> list[str]:
-    """Where what the probes say is not what their rows add up to: of every rate and mean that both name.
+    """Where what the probes say is not what their rows add up to.
 
     Args:
         who: which model the assessment is of.
@@ -36,20 +40,31 @@ def attack_contradictions(
         rows: the evidence of each probe.
         seed: of the probes.
     Returns:
-        One sentence a number, or a probe whose evidence is gone.
+        One sentence a number; a probe whose evidence is gone has one for all of its numbers.
     """
     said, found = attacked(assessment), recounted(rows, seed)
-    lost = [
-        f"the assessment of {who} has numbers of the probe {probe} and no evidence of it; run `dvc repro`"
+    claimed = {
+        probe: set(summary.get("estimates", {}))
         for probe, summary in assessment.items()
-        if isinstance(summary, Mapping) and summary.get("estimates") and not rows.get(probe)
+        if isinstance(summary, Mapping)
+    }
+    lost = [probe for probe, names in claimed.items() if names and not rows.get(probe)]
+    gone = set().union(*(claimed[probe] for probe in lost))
+    counted = [name for name in sorted(said.keys() - gone) if not name.startswith(NOT_COUNTED)]
+    changed = [_changed(name, said[name], found.get(name)) for name in counted]
+    return [
+        *(
+            f"the assessment of {who} has numbers of the probe {probe} and no evidence of it; run `dvc repro`"
+            for probe in lost
+        ),
+        *(f"the assessment of {who} says {each}; run `dvc repro`" for each in changed if each),
     ]
-    changed = [_changed(name, said[name], found[name]) for name in sorted(said.keys() & found.keys())]
-    return lost + [f"the assessment of {who} says {each}; run `dvc repro`" for each in changed if each]
 
 
-def _changed(name: str, said: Estimate, found: Value) -> str:
+def _changed(name: str, said: Estimate, found: Value | None) -> str:
     """The first of value, ends and number of observations that is not what the rows say; empty where all are."""
+    if found is None:
+        return f"{name} {said.value}, its evidence nothing of it"
     for part, claimed in (("value", said.value), ("low", said.low), ("high", said.high), ("n", said.n)):
         counted = getattr(found, part)
         if claimed is None or not math.isclose(claimed, counted, abs_tol=1e-9):

@@ -95,6 +95,17 @@ def test_means_are_drawn_again_by_the_seed_of_the_probes():
     assert attack_contradictions("wpn", said, rows, seed=4), "the ends are others"
 
 
+def test_a_number_whose_rows_are_gone_is_not_believed():
+    rows = {"in_context": [row(0, k=k, of=i) for k in (0, 8) for i in range(4)]}
+    said = {"in_context": {"estimates": {f"in_context_k{k}": rate(0, 4).as_dict() for k in (0, 8)}}}
+    said["membership"] = {"estimates": {"membership_auc": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 4}}}
+    rows["membership"] = [{"side": "forgotten", "prompt": "a", "loss": -1.0}]  # a likelihood: no answer holds it
+    assert attack_contradictions("wpn", said, rows, seed=0) == []
+    rows["in_context"] = rows["in_context"][:4]
+    (sentence,) = attack_contradictions("wpn", said, rows, seed=0)
+    assert sentence == "the assessment of wpn says in_context_k8 0.0, its evidence nothing of it; run `dvc repro`"
+
+
 def test_evidence_that_is_gone_is_said(leet):
     _, assessment = leet
     (lost,) = attack_contradictions("wpn", assessment, {}, seed=0)
