@@ -69,8 +69,9 @@ def changes(name: str) -> list[Change]:
     if name == "methods-organisms":
         rows = load_params(ROOT / "params.yaml").recipes["organism"].methods
         best = read_json(ROOT / "results" / "tuning.json")["best"]
-        others = {name for name in MATCHED if rows[name] != TypeAdapter(Method).validate_python(best[name]["settings"])}
-        return [Change(methods=(*rows, "sft-aware", *(f"{name}-tuned" for name in MATCHED if name in others)))]
+        found = {name: TypeAdapter(Method).validate_python(best[name]["settings"]) for name in MATCHED}
+        tuned = [f"{name}-tuned" for name in MATCHED if found[name] != rows[name]]
+        return [Change(methods=(*rows, "sft-aware", *tuned))]
     if name == "options":
         return [Change("dev", ("wpn",), {"mistyped": mistyped, "near": near}) for mistyped, near in OPTIONS]
     return [Change()]
