@@ -17,10 +17,10 @@ from pydantic import TypeAdapter
 
 from benchmarks.passages import KNOWN, LOOP, METHODS, TUNED, Job, forget, measured, never_seen, organisms
 from benchmarks.provenance import checkout, provenance, run
-from benchmarks.tune import drawn, told
 from wpn.config import Method, Unlearn, load_params
 from wpn.errors import InputError
 from wpn.files import write_json
+from wpn.search import drawn
 
 Row = dict[str, Any]
 
@@ -83,6 +83,12 @@ def search(job: Job, loop: Unlearn, rows: Mapping[str, Any], seed: int, number: 
         best[name] = max(ended, key=lambda row: row["score"])
         loop = loop.model_copy(update={"steps": best[name]["numbers"]["steps"]})
     return {"best": best, "trials": trials}
+
+
+def told(row: Row) -> Row:
+    """The row, after a line about it."""
+    print(f"{row['method']} {row['trial']}: score {row['score']:.3f}", flush=True)
+    return row
 
 
 def score(numbers: Row, never: dict[str, float]) -> float:

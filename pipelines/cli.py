@@ -233,6 +233,9 @@ def compare(
     model: Models = None,
     method: AnyMethods = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="May be repeated; else 1, 2 and 3.")] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Search each method's settings first, by so many trials; 1: its row.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="The rows of all seeds.")] = False,
 ) -> None:
     """Run methods side by side, on the same data and with the same evaluation, over several seeds."""
@@ -241,7 +244,9 @@ def compare(
     from pipelines.compare import tables
 
     seeds = seed or [1, 2, 3]
-    rows = run_all(find_root(), model or [], method or [], seeds, say=lambda line: print(line, file=sys.stderr))
+    rows = run_all(
+        find_root(), model or [], method or [], seeds, say=lambda line: print(line, file=sys.stderr), trials=trials
+    )
     if as_json:
         import json
 

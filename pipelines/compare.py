@@ -10,9 +10,11 @@ from pipelines.adopt import document_text, read_document
 from pipelines.clone import clone
 from pipelines.report import label
 from pipelines.repro import StageRunner
+from pipelines.search import search
 from wpn.config import load_params, parse_params
 from wpn.errors import InputError
 from wpn.files import read_json, write_json
+from wpn.search import best
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,27 +46,65 @@ ATTACKS_AND_COSTS: Columns = {
 
 
 def compare(
-    root: Path, models: Sequence[str], methods: Sequence[str], seeds: Sequence[int], say: Callable[[str], None]
+    root: Path,
+    models: Sequence[str],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    say: Callable[[str], None],
+    trials: int = 1,
 ) -> list[Row]:
     """Run `dvc repro` in a clone for every seed; what the shared cache has is not computed again.
 
     Args:
+        models: rows of `pipeline.models`; empty: all of them.
+        methods: rows of the models' `methods`; empty: those of `pipeline.methods`.
+        seeds: of what is compared.
         say: is told of every stage that is computed, as it begins.
+        trials: of each method, from which its settings are taken (wpn/search.py); 1 is its row as it is.
     Returns:
-        The rows of `wpn results --json`, of all seeds; also written to build/compare/rows.json.
+        The rows of `wpn results --json`, of all seeds; also written to build/compare/rows.json, and the trials to
+        build/compare/trials.json.
     Raises:
-        InputError: an unknown name, changes that no commit holds, or a stage says that its input is bad.
+        InputError: an unknown name, changes that no commit holds, a search on a seed that is compared, or a stage
+            says that its input is bad.
         StageFailed: a stage failed.
     """
     commit, dirty = tracking.git_state(root)
     if dirty:
         raise InputError("there are uncommitted changes, which the clones would not have; commit them")
-    settings = {seed: _params(root, models, methods, seed) for seed in seeds}  # all are checked before one is run
+    known = load_params(root / "params.yaml")
+    models, methods = list(models) or known.pipeline.models, list(methods) or known.pipeline.methods
+    for seed in seeds:  # all are checked before one is run
+        _params(root, models, methods, seed, {})
+    if trials > 1 and known.seed in seeds:
+        raise InputError(f"the search is made with seed {known.seed} of params.yaml; compare by other seeds (--seed)")
+    by_recipe: dict[str, list[str]] = {}
+    for model in models:
+        by_recipe.setdefault(known.models[model].recipe, []).append(model)
+    found = _searched(root, commit, by_recipe, methods, trials, say) if trials > 1 else {}
     rows: list[Row] = []
-    for seed, params in settings.items():
-        rows += _run(root, commit, seed, params, say)
+    for seed in seeds:
+        rows += _run(root, commit, seed, _params(root, models, methods, seed, found), say)
     write_json(root / "build" / "compare" / "rows.json", rows)
     return rows
+
+
+def _searched(
+    root: Path,
+    commit: str,
+    models: Mapping[str, Sequence[str]],
+    methods: Sequence[str],
+    trials: int,
+    say: Callable[[str], None],
+) -> dict[str, dict[str, Row]]:
+    """{recipe: {method: the settings that were best for the recipe's models}}."""
+    found = {recipe: search(root, commit, own, methods, trials, say) for recipe, own in models.items()}
+    write_json(root / "build" / "compare" / "trials.json", [row for rows in found.values() for row in rows])
+    chosen = {recipe: best(rows) for recipe, rows in found.items()}
+    for recipe, rows in chosen.items():
+        for method, row in rows.items():
+            say(f"{recipe}, {method}: trial {row['trial']} is best, score {row['score']:.3f}")
+    return {recipe: {method: row["settings"] for method, row in rows.items()} for recipe, rows in chosen.items()}
 
 
 def _run(root: Path, commit: str, seed: int, params: str, say: Callable[[str], None]) -> list[Row]:
@@ -75,15 +115,19 @@ def _run(root: Path, commit: str, seed: int, params: str, say: Callable[[str], N
         return rows
 
 
-def _params(root: Path, models: Sequence[str], methods: Sequence[str], seed: int) -> str:
+def _params(
+    root: Path, models: Sequence[str], methods: Sequence[str], seed: int, found: Mapping[str, Mapping[str, Row]]
+) -> str:
+    """params.yaml of one seed; `found` are settings of methods, recipe by recipe, in place of their rows."""
     file = root / "params.yaml"
-    known = load_params(file).pipeline
     yaml, document = read_document(file.read_text(encoding="utf-8"))
     document["seed"] = seed
-    document["pipeline"]["models"] = list(models) or known.models
-    document["pipeline"]["methods"] = chosen = list(methods) or known.methods
-    if known.candidate not in chosen:
-        document["pipeline"]["candidate"] = chosen[0]
+    document["pipeline"]["models"] = list(models)
+    document["pipeline"]["methods"] = list(methods)
+    if document["pipeline"]["candidate"] not in methods:
+        document["pipeline"]["candidate"] = methods[0]
+    for recipe, rows in found.items():
+        document["recipes"][recipe]["methods"].update(rows)
     text = document_text(yaml, document)
     parse_params(text, file)
     return text

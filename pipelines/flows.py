@@ -26,7 +26,7 @@ from pydantic import Field, WithJsonSchema
 
 from pipelines import dag, enrol, events, promotion, report, tracking
 from pipelines import reassess as reassessment
-from pipelines.repro import Outcome, StageFailed, StageInterrupted, StageRunner, run_lock
+from pipelines.repro import RETRY_AFTER, Outcome, StageFailed, StageInterrupted, StageRunner, run_lock
 from wpn.config import load_params
 from wpn.errors import InputError
 
@@ -48,8 +48,6 @@ def _names(key: str) -> WithJsonSchema:
 Models = Annotated[list[str] | None, _names("models")]
 Methods = Annotated[list[str] | None, _names("methods")]
 GPU = "gpu"  # the name of the concurrency limit, and of the work pool in prefect.yaml
-# seconds; DVC's lock is held for moments, a killed process may need memory to be freed
-RETRY_AFTER: list[float] = [2, 5, 15]
 
 
 def say(message: str, **marks: Any) -> None:

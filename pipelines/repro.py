@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,9 @@ BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's ow
 # Killed from outside (out of memory, a machine going away), as Popen says it and as a shell does. A crash of
 # its own (SIGSEGV, SIGABRT) would come again, so it is no reason to try again.
 KILLED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM}
+# seconds before a stage that was interrupted is tried again: DVC's lock is held for moments, a killed process may need
+# memory to be freed
+RETRY_AFTER: list[float] = [2, 5, 15]
 BEGINS = re.compile(r"Running stage '(.+)':")
 # What DVC prints for a person at a prompt and is noise in a log.
 CHATTER = re.compile(
@@ -87,9 +90,11 @@ class StageRunner:
             raise self._failure(stage, code, lines)
         return _outcome(lines)
 
-    def run_all(self, begun: Callable[[str], None]) -> None:
+    def run_all(self, begun: Callable[[str], None], targets: Sequence[str] = ()) -> None:
         """`dvc repro`: every stage in its order; `begun` is called with the name of each that is computed.
 
+        Args:
+            targets: only these, and what they need.
         Raises:
             As `run`, for the stage that failed; those after it were not run.
         """
@@ -100,7 +105,7 @@ class StageRunner:
                 names.append(found[1])
                 begun(found[1])
 
-        code, lines = self._repro([], heard)
+        code, lines = self._repro(list(targets), heard)
         if code != 0:
             raise self._failure(names[-1], code, lines)
 

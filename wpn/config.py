@@ -22,6 +22,7 @@ Weight = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Drawn = Annotated[list[int | float], Field(min_length=1)]
 Precision = Literal["fp32", "bf16"]
 NOT_STATED = "not stated"
 
@@ -730,6 +731,7 @@ class OrganismRecipe(Section):
     pairs: OrganismPairs
     unlearn: Unlearn
     methods: dict[Name, Method]
+    search: dict[Name, dict[str, Drawn]]  # of rows of `methods`: what is drawn for their keys (wpn/search.py)
     evaluate: Evaluate
     assess: Assess
     gate: Gate
@@ -745,6 +747,7 @@ class RealRecipe(Section):
     pairs: RealPairs
     unlearn: Unlearn
     methods: dict[Name, Method]
+    search: dict[Name, dict[str, Drawn]]  # of rows of `methods`: what is drawn for their keys (wpn/search.py)
     evaluate: Evaluate
     assess: Assess
     gate: Gate
@@ -804,6 +807,9 @@ class Params(Section):
     def _names_of(self, where: str, recipe: OrganismRecipe | RealRecipe) -> None:
         if reserved := {"before", "twin"} & set(recipe.methods):
             raise ValueError(f"a method cannot be called {sorted(reserved)[0]!r}; that names a stage of the evaluation")
+        for name, space in recipe.search.items():
+            _known(f"{where}.search", "method", name, recipe.methods)
+            _refuse_undrawable(f"{where}.search.{name}", recipe.methods[name], space)
         judges = [*recipe.evaluate.judges, recipe.serve.judge]
         if isinstance(recipe, RealRecipe):
             judges.append(recipe.pairs.judge)
@@ -816,6 +822,18 @@ class Params(Section):
 def _known(where: str, kind: str, name: str, table: Mapping[str, Any]) -> None:
     if name not in table:
         raise ValueError(f"{where} names the unknown {kind} {name!r}; known: {', '.join(table)}")
+
+
+def _refuse_undrawable(where: str, row: Objective, space: Mapping[str, list[int | float]]) -> None:
+    """Every value that may be drawn must be one that the row could have."""
+    for key, values in space.items():
+        for value in values:
+            try:
+                type(row).model_validate({**row.model_dump(), key: value})
+            except ValidationError as error:
+                raise ValueError(
+                    f"{where}.{key} has {value}, which is none for it ({error.errors()[0]['msg']})"
+                ) from None
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:

@@ -1,20 +1,40 @@
 """Methods side by side over seeds, in clones of the toy project."""
 
+import json
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from pipelines.adopt import document_text, read_document
 from pipelines.compare import ATTACKS_AND_COSTS, RESULTS, compare, tables
-from tests.pipelines.toy import run
+from tests.pipelines.toy import breaks, run
 from wpn.errors import InputError
 from wpn.files import read_json
+from wpn.search import drawn
+
+
+def commit(project: Path) -> None:
+    run(project, "git add -A")
+    run(project, "git -c user.name=toy -c user.email=toy@example.org commit -qm run --allow-empty")
 
 
 @pytest.fixture
 def committed(project: Path) -> Path:
-    run(project, "git add -A")
-    run(project, "git -c user.name=toy -c user.email=toy@example.org commit -qm run --allow-empty")
+    commit(project)
+    return project
+
+
+@pytest.fixture
+def searchable(project: Path) -> Path:
+    """Three rates of `npo`: its row's, a better one, and the best, of which training diverges."""
+    yaml, document = read_document((project / "params.yaml").read_text())
+    document["recipes"]["organism"]["search"] = {"npo": {"learning_rate": [0.001, 0.004]}, "sft": {"kl": [8.0]}}
+    document["recipes"]["organism"]["compute"]["workers"] = 2
+    (project / "params.yaml").write_text(document_text(yaml, document))
+    rates = {"opt/npo at 0.0002": 0.9, "opt/npo at 0.001": 0.97, "opt/npo at 0.004": 0.99, "opt/sft at 0.004": 0.93}
+    (project / "quality.json").write_text(json.dumps(rates))
+    commit(project)
     return project
 
 
@@ -30,6 +50,32 @@ def test_every_seed_and_method_gives_its_rows_and_the_project_stays_as_it_is(com
     assert {f"seed {seed}: unlearn@opt-{method}" for seed in (4, 5) for method in ("npo", "sft")} <= set(said)
     assert (committed / "params.yaml").read_text() == params
     assert not (committed / "build" / "unlearned" / "opt" / "npo").exists()
+
+
+def test_trials_of_every_method_come_first_and_the_best_of_each_is_compared(searchable: Path) -> None:
+    first = drawn({"learning_rate": 2e-4}, {"learning_rate": [0.001, 0.004]}, "0-npo", 3)
+    diverges = [row["learning_rate"] for row in first].index(0.004)
+    breaks(searchable, f"unlearn@opt-npo-trial-{diverges}", "crash")
+    run(searchable, "git add -f break")
+    commit(searchable)
+    said: list[str] = []
+    rows = compare(searchable, ["opt"], ["npo", "sft"], [4], said.append, trials=3)
+    trials = read_json(searchable / "build" / "compare" / "trials.json")
+    tried = {(row["method"], row["settings"]["learning_rate"]): row.get("score") for row in trials}
+    assert tried == {("npo", 2e-4): 0.9, ("npo", 0.001): 0.97, ("npo", 0.004): None, ("sft", 4e-3): 0.93}
+    (failed,) = (row for row in trials if "failed" in row)
+    assert failed["trial"] == diverges and "ZeroDivisionError" in failed["failed"]
+    # the seed that is compared was trained with what was found: its rate decides how good the toy turns out
+    assert {row["method"]: row["harmless_unseen"] for row in rows if row["method"]} == {"npo": 0.97, "sft": 0.93}
+    assert "opt, npo, trial 0: score 0.900" in said and "organism, npo: trial" in "\n".join(said)
+    assert not [line for line in said if "assess" in line and "trials" in line], "the search asks no attack"
+
+
+def test_a_search_is_made_on_no_seed_that_is_compared_and_needs_something_to_draw(searchable: Path) -> None:
+    with pytest.raises(InputError, match=r"seed 0 of params\.yaml; compare by other seeds"):
+        compare(searchable, ["opt"], ["npo"], [0, 4], print, trials=2)
+    with pytest.raises(InputError, match=r"recipes\.organism\.search in params\.yaml has no 'ga'"):
+        compare(searchable, ["opt"], ["ga"], [4], print, trials=2)
 
 
 def test_bad_names_and_uncommitted_changes_are_refused_before_anything_runs(committed: Path) -> None:

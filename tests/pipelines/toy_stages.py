@@ -108,8 +108,16 @@ def unlearn(model: str, method: str) -> None:
     write_json(folder / "training.json", training)
 
 
+def known_quality(model: str, stage: str, method: str | None) -> float:
+    """By its name (opt/sft), else by what its row says (opt/sft at 0.001), else nearly perfect."""
+    known: dict[str, float] = json.loads(Path("quality.json").read_text())
+    row = json.loads(Path(f"build/settings/{model}/methods/{method}.json").read_text()) if method else {}
+    names = (f"{model}/{method or stage}", f"{model}/{row.get('method')} at {row.get('learning_rate')}")
+    return next((known[name] for name in names if name in known), 0.99)
+
+
 def evaluate(model: str, stage: str, method: str | None) -> None:
-    quality = json.loads(Path("quality.json").read_text()).get(f"{model}/{method or stage}", 0.99)
+    quality = known_quality(model, stage, method)
     weights = Path(f"build/unlearned/{model}/{method}/model/model.safetensors")
     rate = {"rate": quality, "low": round(quality - 0.02, 4), "high": min(1.0, quality + 0.01), "n": 400}
     folder = Path(f"build/evaluation/{model}/{method or stage}")

@@ -48,6 +48,9 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
         ("dev: 0.1 ", "dev: 0.6", "recipes.real.data.dev = 0.6: input should be less than 0.5"),
         ("accumulation: 1  ", "accumulation: 17  ", "accumulation 17 is more than batch_size 16"),
         ("{prompt}", "prompt", "the template must contain {prompt} exactly once"),
+        ("      sft: {learning_rate: *r", "      soft: {learning_rate: *r", "organism.search names the unknown method"),
+        ("layer: [1, 2, 3]", "layer: [0, 2]", "recipes.organism.search.rmu.layer has 0, which is none for it (Inp"),
+        ("gamma: [0.0", "gama: [0.0", "recipes.organism.search.simnpo.gama has 0.0, which is none for it (Extra"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_sentence_with_key_and_remedy(tmp_path, old, new, message):
@@ -82,5 +85,5 @@ def test_a_missing_file_is_said(tmp_path):
 def test_exponents_are_numbers_as_dvc_reads_them(tmp_path):
     # footgun: 1e-3 is a float in YAML 1.2 and a string to PyYAML
     file = tmp_path / "params.yaml"
-    file.write_text(re.sub(r"(      learning_rate: )\S+", r"\g<1>2e-3", REAL))
+    file.write_text(re.sub(r"(      learning_rate: )\d\S*", r"\g<1>2e-3", REAL))
     assert load_params(file).recipe("opt").unlearn.learning_rate == 0.002

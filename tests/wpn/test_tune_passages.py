@@ -5,7 +5,6 @@ import math
 import pytest
 
 from benchmarks.passages import LOOP, METHODS, Job
-from benchmarks.tune import drawn
 from benchmarks.tune_passages import FIRST_RATE, score, search
 from tests.wpn.conftest import TEXTS
 from tests.wpn.loops import loop
@@ -14,14 +13,6 @@ from wpn.passages import Asked, random_passages
 
 NEVER = {"memorisation_accuracy": 0.2, "extraction_likelihood": 0.01}
 STOP = Refinement(n=2, window=3)
-
-
-def test_the_first_trial_is_what_was_given_and_the_others_are_drawn_by_the_seed():
-    first, space = {"rate": 1, "kl": 5, "method": "ga"}, {"rate": range(1, 9), "kl": (5, 6)}
-    found = drawn(first, space, "1", 9)
-    assert found[0] == first and len(found) == 9 and found == drawn(first, space, "1", 9) != drawn(first, space, "2", 9)
-    distinct = {(row["rate"], row["kl"]) for row in drawn(first, space, "1", 99)}
-    assert distinct == {(rate, kl) for rate in range(1, 9) for kl in (5, 6)}, "all there are, each once"
 
 
 def test_the_score_counts_what_is_known_beyond_the_never_seen_and_what_was_lost():

@@ -1,0 +1,128 @@
+"""As many trials for every method: each a row of `methods` in a clone, measured on the development split."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipelines.adopt import document_text, read_document
+from pipelines.clone import clone
+from pipelines.repro import RETRY_AFTER, StageFailed, StageInterrupted, StageRunner
+from wpn.config import Params, parse_params
+from wpn.errors import InputError
+from wpn.estimates import estimates, flatten
+from wpn.files import read_json, write_text
+from wpn.search import drawn, score
+
+Row = dict[str, Any]
+
+
+def search(
+    root: Path, commit: str, models: Sequence[str], methods: Sequence[str], trials: int, say: Callable[[str], None]
+) -> list[Row]:
+    """Train and evaluate every trial of every method, with the seed of params.yaml.
+
+    Args:
+        models: rows of `models` that share a recipe.
+        methods: rows of its `methods`; the first trial of each is the row as it is.
+        trials: of each method, at most: a space that holds fewer is tried as a whole.
+        say: is told of every stage before the trials, and of every trial.
+    Returns:
+        model, method, trial, settings; and score, seconds (of training) and numbers, or why it `failed`.
+    Raises:
+        InputError: the recipe has nothing to draw a method's settings from; a stage says that its input is bad.
+        StageInterrupted: a trial was killed, over and over.
+        StageFailed: a stage before the trials failed.
+    """
+    text = (root / "params.yaml").read_text(encoding="utf-8")
+    params = parse_params(text, root / "params.yaml")
+    recipe = params.models[models[0]].recipe
+    tried = {method: _drawn(params, recipe, method, trials) for method in methods}
+    references = [f"{stage}@{model}" for model in models for stage in ("pairs", "evaluate-reference")]
+    found: list[Row] = []
+    with (
+        clone(root, commit, _document(text, recipe, models, _named(methods[0], tried[methods[0]]))) as folder,
+        ThreadPoolExecutor(params.recipes[recipe].compute.workers) as pool,
+        closing(StageRunner(folder)) as runner,  # first: on Ctrl-C the trials that wait are not begun
+    ):
+        runner.run_all(lambda stage: say(f"before the trials: {stage}"), references)
+        for method, settings in tried.items():
+            write_text(folder / "params.yaml", _document(text, recipe, models, _named(method, settings)))
+            runner.run("settings", _unheard)
+            for row in pool.map(partial(_trial, runner, folder), _rows(models, method, settings)):
+                said = f"score {row['score']:.3f}" if "score" in row else row["failed"].splitlines()[-1].strip()
+                say(f"{row['model']}, {method}, trial {row['trial']}: {said}")
+                found.append(row)
+    return found
+
+
+def _drawn(params: Params, recipe: str, method: str, trials: int) -> list[Row]:
+    spaces = params.recipes[recipe].search
+    if method not in spaces:
+        raise InputError(
+            f"recipes.{recipe}.search in params.yaml has no {method!r}, so nothing can be drawn for its trials; "
+            "add it, or leave --trials out"
+        )
+    row = params.recipes[recipe].methods[method].model_dump(mode="json")
+    return drawn(row, spaces[method], f"{params.seed}-{method}", trials)
+
+
+def _document(text: str, recipe: str, models: Sequence[str], methods: Mapping[str, Row]) -> str:
+    """params.yaml with these rows as the only methods, on the development split."""
+    yaml, document = read_document(text)
+    document["pipeline"] = {"models": list(models), "methods": list(methods), "candidate": next(iter(methods))}
+    section = document["recipes"][recipe]
+    section["evaluate"]["split"] = "dev"
+    section["methods"], section["search"] = dict(methods), {}
+    return document_text(yaml, document)
+
+
+def _named(method: str, settings: Sequence[Row]) -> dict[str, Row]:
+    return {_name(method, trial): each for trial, each in enumerate(settings)}
+
+
+def _name(method: str, trial: int) -> str:
+    return f"{method}-trial-{trial}"
+
+
+def _rows(models: Sequence[str], method: str, settings: Sequence[Row]) -> list[Row]:
+    return [
+        {"model": model, "method": method, "trial": trial, "settings": each}
+        for trial, each in enumerate(settings)
+        for model in models
+    ]
+
+
+def _trial(runner: StageRunner, folder: Path, row: Row) -> Row:
+    """The row, with what its settings reach, or why they failed: a rate at which training diverges is an answer too."""
+    model, name = row["model"], _name(row["method"], row["trial"])
+    try:
+        for stage in ("unlearn", "evaluate"):
+            _patiently(runner, f"{stage}@{model}-{name}")
+    except StageInterrupted:
+        raise
+    except StageFailed as error:
+        return {**row, "failed": str(error)}
+    measured = folder / "build" / "evaluation" / model
+    before, after = (read_json(measured / stage / "metrics.json") for stage in ("before", name))
+    numbers = flatten(estimates(before, after))
+    return {**row, "score": round(score(numbers), 4), "seconds": after["training_seconds"], "numbers": numbers}
+
+
+def _patiently(runner: StageRunner, stage: str) -> None:
+    """A stage, tried again where another one held DVC's lock."""
+    for pause in RETRY_AFTER:
+        try:
+            runner.run(stage, _unheard)
+        except StageInterrupted:
+            time.sleep(pause)
+        else:
+            return
+    runner.run(stage, _unheard)
+
+
+def _unheard(_line: str) -> None:
+    """What trials print is of no interest while they go well; their errors hold it."""
