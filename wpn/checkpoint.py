@@ -51,13 +51,13 @@ class Checkpoints:
 
         Args:
             model: its parameters are written.
-            optimizer: its tensors are written.
+            optimizer: its tensors are written, by the names of the model's parameters.
             state: what else the run needs, as JSON.
             tensors: what else it needs that is no JSON.
         """
         saved: dict[str, dict[str, Tensor]] = {
             "model": dict(model.named_parameters()),
-            "optimizer": _optimizer_tensors(optimizer),
+            "optimizer": _optimizer_tensors(model, optimizer),
             "more": tensors or {},
             "generators": _generators(self.processes),
         }
@@ -82,7 +82,7 @@ class Checkpoints:
             The step and what else was saved, its tensors under `tensors`; None where there is no checkpoint of this
             run.
         Raises:
-            InputError: all checkpoints are damaged.
+            InputError: all checkpoints are damaged; the optimiser's tensors are not those of the model's weights.
         """
         damaged: list[str] = []
         whole_ones = 0
@@ -105,10 +105,10 @@ class Checkpoints:
         return None
 
     def _take_up(self, files: dict[str, dict[str, Tensor]], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        _load_optimizer(model, optimizer, files["optimizer"])  # it may refuse, before anything is changed
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 parameter.copy_(like(files["model"][name], parameter))
-        _load_optimizer(optimizer, files["optimizer"])
         restore_generators(_of_process(files["generators"], self.processes.rank))
 
     def last(self) -> Path | None:
@@ -148,19 +148,31 @@ def _gathered(tensors: dict[str, Tensor], keep: bool) -> dict[str, Tensor]:
     return found
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": tensor for index, tensors in state.items() for name, tensor in tensors.items()}
+def _names(model: nn.Module) -> dict[Tensor, str]:
+    """Of the parameters; their places in an optimiser are others where several processes leave some of them out."""
+    return {parameter: name for name, parameter in model.named_parameters()}
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    names, state = _names(model), optimizer.state
+    return {f"{names[of]}.{kind}": tensor for of, tensors in state.items() for kind, tensor in tensors.items()}
+
+
+def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    names = _names(model)
+    trained = {names[parameter]: parameter for group in optimizer.param_groups for parameter in group["params"]}
+    state: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
+        name, _, kind = key.rpartition(".")
+        if name not in trained or (kind != "step" and tensor.shape != trained[name].shape):
+            raise InputError(
+                f"{key} of the checkpoint, of the shape {tuple(tensor.shape)}, belongs to no weight that is trained; "
+                "delete the checkpoint and start again"
+            )
         # the moments lie as their weights do; `step` is a number
-        state.setdefault(int(index), {})[name] = tensor if name == "step" else like(tensor, parameters[int(index)])
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        state.setdefault(name, {})[kind] = tensor if kind == "step" else like(tensor, trained[name])
+    by_place = {place: state[name] for place, name in enumerate(trained) if name in state}  # as torch has it
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": by_place})
 
 
 def _generators(processes: Processes) -> dict[str, Tensor]:

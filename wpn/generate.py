@@ -103,7 +103,7 @@ def _prefilled(model: PreTrainedModel, batch: Batch) -> Any:
     """Keys and values of all prompt tokens but the last, run once a prompt however many samples of it there are.
 
     Returns:
-        A cache of B rows for `generate`, or None where there is nothing to share.
+        A cache of B rows for `generate`, or None where nothing can be shared.
     """
     rows = torch.cat([batch.ids, batch.attention], dim=1)  # (B, 2T)
     distinct, which = rows.unique(dim=0, return_inverse=True)  # (U, 2T), (B,)
@@ -111,8 +111,12 @@ def _prefilled(model: PreTrainedModel, batch: Batch) -> Any:
     if length == 1 or len(distinct) == len(rows):
         return None
     ids, attention = distinct[:, : length - 1], distinct[:, length : 2 * length - 1]
-    cache = model(
+    output = model(
         input_ids=ids, attention_mask=attention, position_ids=positions(attention), use_cache=True, logits_to_keep=1
-    ).past_key_values
+    )
+    cache = output.get("past_key_values")
+    # a recurrent model has none, and where only some of its layers are recurrent, their state has no rows to select
+    if cache is None or any(hasattr(layer, "conv_states") for layer in cache.layers):
+        return None
     cache.batch_select_indices(which)
     return cache

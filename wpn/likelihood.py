@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.data.batches import Batch, Row, collate, encode_pair, encode_text, positions
-from wpn.models import pad_id
+from wpn.data.batches import Batch, Row, collate, encode_pair, encode_text, positions, side_by_side
+from wpn.models import pad_id, positions_of
 
 
 def token_log_likelihoods(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -57,14 +57,13 @@ def row_log_likelihoods(
 ) -> list[tuple[float, int]]:
     """Sum of the log-likelihoods of a row's counted tokens (nats), and their number; in the order of the rows."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))  # little padding
-    results: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        batch = collate([rows[i] for i in chosen], pad_id(tokenizer), side="both").to(model.device)
+    found: list[tuple[float, int]] = []
+    for chosen in side_by_side([rows[i] for i in order], batch_size, positions_of(model)):
+        batch = collate(chosen, pad_id(tokenizer), side="both").to(model.device)
         values, mask = token_log_likelihoods(forward(model, batch).logits, batch)
-        for i, total, count in zip(chosen, values.sum(1).tolist(), mask.sum(1).tolist(), strict=True):
-            results[i] = (total, count)
-    return results
+        found += zip(values.sum(1).tolist(), mask.sum(1).tolist(), strict=True)
+    in_order = dict(zip(order, found, strict=True))
+    return [in_order[i] for i in range(len(rows))]
 
 
 def text_log_likelihoods(

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.data.batches import Row, collate
+from wpn.data.batches import Row, collate, side_by_side
 from wpn.generate import continue_tokens
 from wpn.likelihood import forward
-from wpn.models import pad_id
+from wpn.models import pad_id, positions_of
 
 Tokens = Sequence[int]
 
@@ -33,8 +33,8 @@ def memorisation_accuracy(
         passages: (context, counted tokens) of at least one each.
     """
     shares = []
-    for start in range(0, len(passages), batch_size):
-        batch = collate(passages[start : start + batch_size], pad_id(tokenizer), side="both").to(model.device)
+    for rows in side_by_side(passages, batch_size, positions_of(model)):
+        batch = collate(rows, pad_id(tokenizer), side="both").to(model.device)
         guessed = forward(model, batch).logits[:, :-1].argmax(dim=2)  # (B, K-1)
         first = batch.ids.shape[1] - guessed.shape[1]
         counted = batch.response[:, first:]
@@ -57,7 +57,7 @@ def extraction_likelihood(
         passages: (context, counted tokens).
         n: length of the n-grams.
         starts: the t's, in tokens of the passage, negative ones from its end; None: all from the end of the context to
-            T - n, as Jang et al. count; ICU's code takes -50.
+            T - n, as Jang et al. count; ICU's code takes -50 to -n.
     Raises:
         ValueError: a passage is too short for any t.
     """

@@ -1,13 +1,18 @@
 """Making, loading and saving causal language models and their tokenizers."""
 
 import copy
+import math
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,6 +27,13 @@ from transformers import (
 
 from wpn.config import Organism, Precision
 from wpn.errors import InputError
+
+# what transformers and the libraries below it raise on files that are not what their names say
+LOADING_ERRORS = (
+    OSError, EOFError, ImportError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError,
+    SafetensorError, StrictDataclassError, struct.error,
+)  # fmt: skip
+ORDINARY = "user : is it you who has the cow ? bot : no , and I thank you for all that you said ."
 
 
 def organism_tokenizer(file: Path, architecture: str) -> PreTrainedTokenizerFast:
@@ -89,13 +101,13 @@ def import_checkpoint(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenize
 
     Raises:
         InputError: the files are no checkpoint of a causal language model, or lack some of its weights, which would
-            be drawn at random.
+            be drawn at random; or their tokenizer knows no word, or no end.
     """
     gguf = sorted(folder.rglob("*.gguf"))
     if gguf:
         with _checkpoint(gguf[0]):
             read = _from_gguf(gguf[0])
-        return _usable(*read)
+        return _usable(gguf[0], *read)
     configurations = sorted(folder.rglob("config.json"), key=lambda path: len(path.parts))
     if not configurations:
         raise InputError(f"{folder} holds no checkpoint (no config.json, no .gguf file); name the files of one")
@@ -106,18 +118,25 @@ def import_checkpoint(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenize
         # transformers reads PyTorch's format with weights_only=True: tensors, and nothing that is run
         model = _whole(weights, **options)
         tokenizer = AutoTokenizer.from_pretrained(apart[0] if apart else weights, **options)
-    return _usable(model, tokenizer)
+    return _usable(weights, model, tokenizer)
 
 
 @contextmanager
 def _checkpoint(place: Path) -> Iterator[None]:
-    """What transformers raises where it cannot load, in one sentence."""
+    """What transformers raises where it cannot load, in one sentence; that there is no memory left stays as it is."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except UnpicklingError:  # whose text advises to run what the file holds
+        raise InputError(
+            f"{place} holds PyTorch weights that are damaged or more than tensors, of which nothing is run; fetch them "
+            "again, or convert them to safetensors"
+        ) from None
+    except LOADING_ERRORS as error:
+        if out_of_memory(error):
+            raise
         raise InputError(
             f"{place} is no checkpoint of a causal language model that transformers can load "
-            f"({_first_sentence(error)}); fetch all its files"
+            f"({_reason(error)}); fetch all its files"
         ) from None
 
 
@@ -144,15 +163,23 @@ def _from_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def _usable(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    place: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if tokenizer.eos_token_id is None:
         raise InputError("the model's tokenizer has no end token, which padding and whole responses need; set one")
+    # without its files transformers makes an empty one: the model is asked nothing, and nothing it says is harmful
+    known = set(tokenizer(ORDINARY, add_special_tokens=False).input_ids) - set(tokenizer.all_special_ids)
+    if len(known) < 2:  # one may stand for all that is unknown
+        raise InputError(
+            f"{place} has no tokenizer that knows any word of ordinary text; add its files (tokenizer.json), or name "
+            "the folder that holds them too"
+        )
     return model.eval(), tokenizer
 
 
-def _first_sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+def _reason(error: BaseException) -> str:
+    """The first sentence of what it says; the end of a file comes without a word."""
+    return " ".join(str(error).split()).partition(". ")[0].rstrip(".") or "one of its files ends too early"
 
 
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -173,6 +200,22 @@ def uses_bf16(precision: Precision, model: PreTrainedModel) -> bool:
     if precision == "fp32":
         return False
     return model.device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def positions_of(model: nn.Module) -> float:
+    """How many tokens a row may have, padding included; one that does not count them (ALiBi, recurrent) has no limit.
+
+    The model may be inside another (DDP's), which has no configuration.
+    """
+    inside = (part.config for part in model.modules() if isinstance(part, PreTrainedModel))
+    return float(getattr(next(inside, None), "max_position_embeddings", math.inf))
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether torch says that there was no room, on a CPU or on a GPU."""
+    # cuBLAS says in its own words that it found no room for itself
+    words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

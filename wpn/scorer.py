@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from wpn.data.batches import collate, positions
+from wpn.data.batches import Row, collate, positions, side_by_side
 
 Request = tuple[tuple[str, str], list[int], list[int]]  # the two texts, the context's tokens, the continuation's
 Context = tuple[int, ...]
@@ -64,22 +63,13 @@ class ContextOnce(HFLM):
         for number, (_, context, continuation) in enumerate(requests):
             row = (context + continuation)[-(self.max_length + 1) :]  # too long a row loses its beginning, as in HFLM
             following[tuple(row[: -len(continuation)])].append(number)
-        lengths = {context: max(len(requests[n][2]) for n in numbers) for context, numbers in following.items()}
+        longest = {context: max((requests[n][2] for n in numbers), key=len) for context, numbers in following.items()}
         order = sorted(following, key=len, reverse=True)
-        for start in range(0, len(order), self.batch_size):
-            for batch in self._fitting(order[start : start + self.batch_size], lengths):
-                continuations = [(row, number) for row, context in enumerate(batch) for number in following[context]]
-                yield batch, sorted(continuations, key=lambda pair: len(requests[pair[1]][2]))
-
-    def _fitting(self, batch: list[Context], continuation: dict[Context, int]) -> Iterator[list[Context]]:
-        """The batch, or where its padding would reach past the model's last position, a batch for each length.
-
-        GPT-Neo breaks there, though no token stands at such a position.
-        """
-        if len(batch[0]) + max(continuation[context] for context in batch) - 1 <= self.max_length:
-            yield batch
-        else:
-            yield from (list(same_length) for _, same_length in groupby(batch, key=len))
+        run: list[Row] = [(context, longest[context][:-1]) for context in order]  # the last token is never run
+        for rows in side_by_side(run, self.batch_size, self.max_length):
+            batch = [tuple(context) for context, _ in rows]
+            continuations = [(row, number) for row, context in enumerate(batch) for number in following[context]]
+            yield batch, sorted(continuations, key=lambda pair: len(requests[pair[1]][2]))
 
     def _run(self, batch: Sequence[Context]) -> Contexts:
         rows = collate([(list(context), []) for context in batch], 0, side="left").to(self.device)

@@ -25,8 +25,8 @@ from wpn.freeze import train_only_feed_forward
 from wpn.generators import generator_states, restore_generators
 from wpn.memory import give_back
 from wpn.methods import total_loss, unlearning_terms
-from wpn.methods.reading import check_responses, rows_read
-from wpn.models import pad_id, uses_bf16
+from wpn.methods.reading import OF_TEXTS, check_responses, rows_read
+from wpn.models import out_of_memory, pad_id, uses_bf16
 from wpn.objective import Models
 from wpn.parallel import ALONE, Processes, bare, whole
 from wpn.refinement import Refined, refine
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 CLIP_NORM = 1.0
 GIVE_BACK_EVERY = 5  # steps
 WITHOUT_GRADIENTS = 8  # times as many rows fit
-LESS = "shorten the pairs and texts, or lower unlearn.retain_batch_size"
+LESS = "shorten the pairs and texts, lower unlearn.retain_batch_size, or train less (unlearn.weights, unlearn.lora)"
 
 Log = Callable[[dict[str, float]], None]
 T = TypeVar("T")
@@ -273,12 +273,19 @@ class _Run:
     def _not_finite(self, row: dict[str, float], number: int) -> str:
         bad = ", ".join(name for name, value in row.items() if not math.isfinite(value))
         last = self.checkpoints.last() if self.checkpoints else None
-        pairs = [self.split.pairs[i] for i in self.source.drawn_pairs]
-        texts = [self.split.texts[i] for i in self.source.drawn_texts]
         return (
-            f"{bad} not finite at step {number} (rows {_numbers(pairs)} of the forget pairs, {_numbers(texts)} of the "
-            f"texts); the last checkpoint is {last or 'none'}; lower the learning rate, or look at these rows"
+            f"{bad} not finite at step {number} (rows {self._rows_read(row)}); the last checkpoint is "
+            f"{last or 'none'}; lower the learning rate, or look at these rows"
         )
+
+    def _rows_read(self, row: dict[str, float]) -> str:
+        """By the last step, whose terms the row has, as they are numbered in their files."""
+        source, pairs = self.source, self.split.pairs
+        taught = _numbers([pairs[i] for i in (*source.drawn_pairs, *source.drawn_answers)])
+        texts = _numbers([self.split.texts[i] for i in source.drawn_texts] if row.keys() & {*OF_TEXTS} else [])
+        attack = _numbers([pairs[i] for batch in source.drawn_attack for i in batch])
+        foreseen = f", and of the foreseen attack {attack} of the forget pairs" if source.drawn_attack else ""
+        return f"{taught} of the forget pairs, {texts} of the texts{foreseen}"
 
     def save(self, number: int) -> None:
         """Keep a checkpoint where one is due, and never one of weights that are lost."""
@@ -312,7 +319,7 @@ class _Run:
             try:
                 return work(self.parts[what])
             except RuntimeError as error:  # torch.OutOfMemoryError is one, and a CPU's allocator raises no other
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 needed = str(error).partition("\n")[0]
             if self.processes.count > 1:  # the others are in the middle of a sum, and cannot begin again
@@ -325,12 +332,6 @@ class _Run:
             self.optimizer.zero_grad(set_to_none=True)
             gc.collect()
             torch.cuda.empty_cache()
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    # cuBLAS says in its own words that it found no room for itself
-    words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
 
 
 def _numbers(indices: Sequence[int]) -> str:
@@ -361,8 +362,19 @@ def update(
     norm = nn.utils.clip_grad_norm_(models.trained.parameters(), CLIP_NORM)
     logged["gradient_norm"] = whole(norm).item()
     if all(math.isfinite(value) for value in logged.values()):
-        optimizer.step()
+        _apply(optimizer)
     return logged
+
+
+def _apply(optimizer: torch.optim.Optimizer) -> None:
+    """The optimiser's step, or nothing of it: moments that were begun would pass for whole when it is done again."""
+    known = set(optimizer.state)
+    try:
+        optimizer.step()
+    except RuntimeError:  # out of memory
+        for parameter in set(optimizer.state) - known:
+            del optimizer.state[parameter]
+        raise
 
 
 def _accumulate(

@@ -11,6 +11,7 @@ from shutil import rmtree
 
 import pytest
 import torch
+from torch import nn
 
 from tests.wpn.loops import loop
 from wpn.checkpoint import KEPT, Checkpoints
@@ -217,6 +218,84 @@ def test_out_of_memory_is_remembered_and_the_step_draws_its_dropout_again(causal
     sizes.clear()
     assert same(train(causal_lm, checkpoints)[0], small)
     assert max(sizes) == 2, "three at a time are not tried again"
+
+
+@pytest.mark.parametrize("full", [1, 2, 4])
+def test_moments_that_do_not_fit_are_made_again_and_whole(causal_lm, monkeypatch, caplog, full):
+    """AdamW makes two a weight at its first step; the memory is full at the first, at the second, at later ones."""
+    small = train(causal_lm, chosen=settings(accumulation=2))[0]
+    zeros, made = torch.zeros_like, []
+
+    def full_once(*arguments, **options):
+        made.append(1)
+        if len(made) == full:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return zeros(*arguments, **options)
+
+    monkeypatch.setattr(torch, "zeros_like", full_once)
+    assert same(train(causal_lm)[0], small)
+    assert len(made) > full and "out of memory: going on with 2 parts a step" in caplog.text
+
+
+def test_moments_that_never_fit_are_said(causal_lm, monkeypatch):
+    zeros, made = torch.zeros_like, []
+
+    def full_from_the_second(*arguments, **options):
+        made.append(1)
+        if len(made) % 2 == 0:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        return zeros(*arguments, **options)
+
+    monkeypatch.setattr(torch, "zeros_like", full_from_the_second)
+    with pytest.raises(MemoryError, match=r"one pair at a time does not fit into the memory \(DefaultCPUAllocator: "):
+        train(causal_lm)
+
+
+def layers(inputs=2):
+    """0.weight and 2.weight of one shape; 1.weight, of another, is reached by no loss."""
+    return nn.Sequential(nn.Linear(inputs, 1, bias=False), nn.Linear(1, 3, bias=False), nn.Linear(2, 1, bias=False))
+
+
+def adamw(model, places):
+    """An optimiser of the layers at these places."""
+    return torch.optim.AdamW([model[place].weight for place in places], betas=(0.9, 0.98), fused=True)
+
+
+def saved(folder, places):
+    """The checkpoint of a step whose gradient was 1 at layer 0 and 3 at layer 2."""
+    model = layers()
+    optimizer = adamw(model, places)
+    for place, gradient in ((0, 1.0), (2, 3.0)):
+        model[place].weight.grad = torch.full((1, 2), gradient)
+    optimizer.step()
+    checkpoints = Checkpoints(folder / "run", "mine", every=1)
+    checkpoints.save(1, model, optimizer, {})
+    return checkpoints
+
+
+@pytest.mark.parametrize("places", [([0, 1, 2], [0, 2]), ([0, 2], [0, 1, 2])], ids=["to fewer", "to more"])
+def test_moments_go_to_the_weights_of_their_names(tmp_path, places):
+    model = layers()
+    optimizer = adamw(model, places[1])
+    saved(tmp_path, places[0]).load(model, optimizer)
+    assert set(optimizer.state) == {model[0].weight, model[2].weight}
+    for place, mean, square in ((0, 0.1, 0.02), (2, 0.3, 0.18)):  # 0.1 g and 0.02 g^2
+        found = optimizer.state[model[place].weight]
+        assert found["step"] == 1
+        assert torch.allclose(found["exp_avg"], torch.full((1, 2), mean))
+        assert torch.allclose(found["exp_avg_sq"], torch.full((1, 2), square))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "places", "key"), [(5, [0, 1, 2], "0.weight"), (2, [0, 1], "2.weight")], ids=["shape", "name"]
+)
+def test_moments_of_other_weights_are_refused_and_nothing_is_changed(tmp_path, inputs, places, key):
+    model = layers(inputs)
+    before = copy.deepcopy(model.state_dict())
+    said = rf"{key}.* of the checkpoint, of the shape \(1, 2\), belongs to no weight that is trained; delete"
+    with pytest.raises(InputError, match=said):
+        saved(tmp_path, [0, 1, 2]).load(model, adamw(model, places))
+    assert same(model.state_dict(), before)
 
 
 CHILD = """

@@ -98,7 +98,7 @@ def test_icu_trains_with_one_and_does_not_go_without(causal_lm, tmp_path):
     encoder = Encoder.load(sentence_model(tmp_path), CPU)
     written, pool = [p["prompt"] + p["harmful_output"] for p in PAIRS], [text["text"] for text in TEXTS]
     source = StepSource(tokenizer, PAIRS, TEXTS, settings, method, 0, encoder)
-    assert source.neighbours == [source.texts[i] for i in nearest(written, pool, encoder)]
+    assert source.nearest == nearest(written, pool, encoder)
     steps: list[dict[str, float]] = []
     settings = loop(**LOOP, early_stop=EarlyStop(every=2, patience=2, share=0.25))
     unlearn(model, tokenizer, PAIRS, TEXTS, settings, method, 0, steps.append, encoder=encoder)

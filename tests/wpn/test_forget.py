@@ -104,6 +104,27 @@ def test_the_rows_of_a_step_are_known(tokenizer):
     assert [source.texts[i] for i in source.drawn_texts] == step.retain
 
 
+def test_the_texts_of_a_step_of_icu_are_the_neighbours(tokenizer):
+    source = StepSource(tokenizer, PAIRS, TEXTS, loop(), Icu(method="icu", refinement=None), seed=3)
+    step = source.draw()
+    assert [source.texts[i] for i in source.drawn_texts] == [e.neighbour for e in step.examples]
+
+
+def test_the_pairs_that_llmu_takes_answers_of_are_known(tokenizer):
+    source = StepSource(tokenizer, PAIRS, TEXTS, loop(batch_size=1), Llmu(method="llmu"), seed=3)
+    (example,) = source.draw().examples
+    assert source.drawn_answers == [(source.drawn_pairs[0] + 1) % len(PAIRS)]  # the step has no other pair
+    assert example.mismatched[1] == source.pairs[source.drawn_answers[0]].harmless
+
+
+def test_the_pairs_of_a_foreseen_attack_are_known(tokenizer):
+    aware = RelearningAware(optimizer="sgd", learning_rate=0.5, steps=3, batch_size=2, begin=0.0, weight=3.0)
+    source = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(1).model_copy(update={"relearning_aware": aware}), 3)
+    foreseen = source.draw(foresee=True).foreseen
+    assert foreseen and [[source.attackers[i] for i in batch] for batch in source.drawn_attack] == foreseen
+    assert source.draw().foreseen == source.drawn_attack == []
+
+
 def test_a_restored_source_goes_on_as_the_first_would(tokenizer):
     one, two = (StepSource(tokenizer, PAIRS, TEXTS, loop(forced_start=0.5), wpn(1), seed=s) for s in (5, 6))
     one.draw()

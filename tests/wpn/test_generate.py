@@ -1,5 +1,6 @@
 import pytest
 import torch
+from transformers import JambaConfig, JambaForCausalLM, MambaConfig, MambaForCausalLM
 
 from wpn.generate import Draw, continue_prompts
 
@@ -21,6 +22,33 @@ def test_samples_are_reproducible_and_differ_between_seeds(causal_lm):
         model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, temperature=1.0, seed=seed
     )
     assert sample(1) == sample(1) != sample(2)
+
+
+def recurrent(vocabulary):
+    """Mamba, which keeps no keys and values, and Jamba, which does in every other layer."""
+    torch.manual_seed(0)
+    yield MambaForCausalLM(MambaConfig(vocab_size=vocabulary, hidden_size=16, num_hidden_layers=2, state_size=4))
+    yield JambaForCausalLM(
+        JambaConfig(
+            vocab_size=vocabulary, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=2, attn_layer_period=2, attn_layer_offset=1, num_experts=1, num_experts_per_tok=1,
+            mamba_d_state=4, mamba_dt_rank=4, use_mamba_kernels=False,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("causal_lm", ["gpt_neo"], indirect=True)
+def test_a_recurrent_model_samples_too_and_begins_every_sample_with_the_whole_prompt(causal_lm):
+    # footgun: its state cannot be shared among the samples of a prompt as keys and values can
+    tokenizer = causal_lm[1]
+    for model in recurrent(len(tokenizer)):
+        many = continue_prompts(model.eval(), tokenizer, [*PROMPTS, *PROMPTS], max_new_tokens=6, batch_size=6)
+        single = [continue_prompts(model, tokenizer, [p], max_new_tokens=6, batch_size=1)[0] for p in PROMPTS]
+        assert many == [*single, *single]
+        samples = continue_prompts(
+            model, tokenizer, PROMPTS[:1] * 4, max_new_tokens=6, batch_size=4, temperature=1.0, seed=1
+        )
+        assert len(set(samples)) > 1
 
 
 @pytest.mark.parametrize(

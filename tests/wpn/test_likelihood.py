@@ -1,9 +1,12 @@
+import copy
 import math
 
 import pytest
 import torch
 
-from wpn.data.batches import collate, encode_pair, encode_text
+from wpn.assess.divergence import divergences
+from wpn.assess.membership import scores
+from wpn.data.batches import collate, encode_pair, encode_text, side_by_side
 from wpn.likelihood import (
     forward,
     response_log_likelihoods,
@@ -11,6 +14,7 @@ from wpn.likelihood import (
     text_log_likelihoods,
     token_log_likelihoods,
 )
+from wpn.memorisation import memorisation_accuracy
 from wpn.perplexity import MOST_NATS, perplexity_of, perplexity_ratio
 
 PAIRS = [("user : your garden is awful .\nbot :", " thank you ."), ("user : hello\nbot :", " the cow eats grass .")]
@@ -47,6 +51,41 @@ def test_rows_come_back_in_order_whatever_the_batch_size(causal_lm):
     one = row_log_likelihoods(model, tokenizer, rows, 1)
     assert [count for _, count in one] == [len(counted) for _, counted in rows]
     assert [total for total, _ in row_log_likelihoods(model, tokenizer, rows, 3)] == pytest.approx([t for t, _ in one])
+
+
+def test_a_batch_is_cut_up_only_where_its_padding_passes_the_last_position():
+    rows = [([1] * context, [2] * counted) for context, counted in ((24, 2), (2, 24), (2, 9), (3, 4))]
+    first, second, third, fourth = rows
+    whole = [[first, second, third], [fourth]]
+    assert list(side_by_side(rows, 3, 48)) == list(side_by_side(rows, 3, math.inf)) == whole, "24 + 24 are just enough"
+    assert list(side_by_side(rows, 3, 47)) == [[first], [second, third], [fourth]]
+
+
+def measured(model, tokenizer, pairs, size):
+    """What the measures say of the pairs, in batches of `size`."""
+    prompts, responses = zip(*pairs, strict=True)
+    rows = [{"prompt": prompt, "harmful_output": response, "complete": True} for prompt, response in pairs]
+    changed = copy.deepcopy(model)
+    changed.get_input_embeddings().weight.data *= 2
+    return [
+        *response_log_likelihoods(model, tokenizer, prompts, responses, size),
+        memorisation_accuracy(model, tokenizer, [encode_pair(tokenizer, *pair) for pair in pairs], size),
+        divergences((model, tokenizer), changed, prompts, responses, size),
+        *scores(model, tokenizer, rows, size, k=0.5),
+    ]
+
+
+def test_rows_that_fit_are_measured_though_padded_to_one_length_they_do_not(causal_lm):
+    # footgun: GPT-Neo breaks where padding passes its last position
+    model, tokenizer = causal_lm
+    long, short = "the cow eats grass . you are a silly goat . " * 3, "hello"
+    pairs = [(long, short), (short, long)]
+    rows = [encode_pair(tokenizer, *pair) for pair in pairs]
+    assert all(len(context) + len(counted) <= 64 for context, counted in rows)
+    assert collate(rows, 0, side="both").ids.shape[1] > 64 == model.config.max_position_embeddings
+    alone, together = (measured(model, tokenizer, pairs, size) for size in (1, 2))
+    for found, expected in zip(together, alone, strict=True):
+        assert found == pytest.approx(expected)
 
 
 def test_likelihood_agrees_with_transformers_own_loss(causal_lm):

@@ -7,9 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models
+from torch import nn
+from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from wpn import models as module
 from wpn.errors import InputError
-from wpn.models import import_checkpoint, in_precision, load_model, save_model, uses_bf16
+from wpn.models import import_checkpoint, in_precision, load_model, positions_of, save_model, uses_bf16
 
 
 def test_a_checkpoint_survives_saving_and_loading(causal_lm, tmp_path: Path):
@@ -92,3 +96,91 @@ def test_a_damaged_checkpoint_is_said(causal_lm, tmp_path: Path):
     (tmp_path / "model.gguf").write_bytes(b"not one")
     with pytest.raises(InputError, match=r"model.gguf is no checkpoint .* it is not a GGUF file"):
         import_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_without_tokenizer_files_is_refused_and_not_given_an_empty_one(causal_lm, tmp_path: Path):
+    # footgun: transformers makes one that gives no token of any text, and a model that is asked nothing does no harm
+    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=320, n_embd=16, n_layer=1, n_head=2, n_positions=32))
+    for name, model in (("own", causal_lm[0].float()), ("gpt2", gpt2)):
+        model.save_pretrained(tmp_path / name)
+        with pytest.raises(InputError, match=rf"{name} has no tokenizer that knows any word .*; add its files"):
+            import_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize("told", [{"unk_token": "<unk>"}, {}])
+def test_a_tokenizer_to_which_every_word_is_unknown_is_refused(causal_lm, tmp_path: Path, told):
+    words = Tokenizer(models.WordLevel({"</s>": 0, "<unk>": 1, "kuh": 2}, unk_token="<unk>"))
+    save_model(
+        tmp_path, causal_lm[0].float(), PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", **told)
+    )
+    with pytest.raises(InputError, match="has no tokenizer that knows any word of ordinary text"):
+        import_checkpoint(tmp_path)
+
+
+class Runs:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return Path.touch, (self.file,)
+
+
+def test_pytorch_weights_that_hold_more_than_tensors_are_refused_and_nothing_is_run(causal_lm, tmp_path: Path):
+    save_model(tmp_path, *causal_lm)
+    (tmp_path / "model.safetensors").unlink()
+    torch.save({**causal_lm[0].state_dict(), "more": Runs(tmp_path / "run")}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match=r"more than tensors, .* or convert them to safetensors") as raised:
+        import_checkpoint(tmp_path)
+    assert "weights_only" not in str(raised.value), "torch's advice would run it"
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_file_of_pytorch_weights_is_said(causal_lm, tmp_path: Path):
+    save_model(tmp_path, *causal_lm)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(InputError, match=r"is no checkpoint .* \(one of its files ends too early\)"):
+        import_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("vocab_size", "many", "Field 'vocab_size' expected int, got str"),
+        ("dtype", "float31", "no attribute 'float31'"),
+        ("model_type", ["opt"], "unhashable type"),
+    ],
+)
+def test_a_configuration_with_a_wrong_value_is_said(causal_lm, tmp_path: Path, key, value, reason):
+    save_model(tmp_path, *causal_lm)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    with pytest.raises(InputError, match=f"is no checkpoint .*{reason}.*; fetch all its files"):
+        import_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no room"),
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_that_a_checkpoint_finds_no_memory_is_no_fault_of_its_files(causal_lm, tmp_path: Path, monkeypatch, error):
+    def out_of_memory(*_, **__):
+        raise error
+
+    save_model(tmp_path, *causal_lm)
+    monkeypatch.setattr(module, "_whole", out_of_memory)
+    with pytest.raises(type(error)) as raised:
+        import_checkpoint(tmp_path)
+    assert raised.value is error
+
+
+def test_the_positions_of_a_model_are_known_inside_a_wrapper_and_without_a_limit_where_none_are_counted(causal_lm):
+    assert positions_of(causal_lm[0]) == positions_of(nn.ModuleList([causal_lm[0]])) == 64
+    alibi = BloomForCausalLM(BloomConfig(vocab_size=320, hidden_size=16, n_layer=1, n_head=2))
+    assert positions_of(alibi) == positions_of(nn.Linear(1, 1)) == float("inf")

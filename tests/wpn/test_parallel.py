@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from tests.wpn.loops import loop
 from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS
-from tests.wpn.together import AWARE, CASES, begin, train
+from tests.wpn.together import AWARE, CASES, HANDED_BACK, HANDED_OVER, begin, train
 from wpn.data.forget import Example, Step
 from wpn.errors import InputError
 from wpn.parallel import Processes
@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("causal_lm, way", [("opt", "ddp"), ("gpt_neo", "fsdp")], indirect=["causal_lm"])
 def test_two_processes_train_as_one_does(causal_lm, tokenizer_file, tmp_path, way):
     model, tokenizer = causal_lm
-    begin(model, tokenizer, "handed over", tmp_path / "checkpoints")
+    for name in HANDED_OVER:
+        begin(model, tokenizer, name, tmp_path / "checkpoints")
     config = ROOT / "pipelines" / "devices" / f"{way}-cpu.yaml"
     launched = ["accelerate.commands.launch", "--config_file", config, "--main_process_port", "0"]
     architecture = model.config.model_type
@@ -42,10 +43,16 @@ def test_two_processes_train_as_one_does(causal_lm, tokenizer_file, tmp_path, wa
     for name in CASES:
         alone = train(model, tokenizer, name, tmp_path / "alone")
         for rank in (0, 1):
-            weights = load_file(tmp_path / f"{name}.{rank}.safetensors")
-            assert weights.keys() == alone.keys()
-            for key, expected in alone.items():
-                assert torch.allclose(weights[key], expected, rtol=0.0, atol=1e-6), (name, rank, key)
+            _same(load_file(tmp_path / f"{name}.{rank}.safetensors"), alone, (name, rank))
+    for name in HANDED_BACK:
+        taken_up, alone = (train(model, tokenizer, name, tmp_path / folder) for folder in ("checkpoints", "alone"))
+        _same(taken_up, alone, name)
+
+
+def _same(found, expected, what):
+    assert found.keys() == expected.keys()
+    for key, weights in expected.items():
+        assert torch.allclose(found[key], weights, rtol=0.0, atol=1e-6), (what, key)
 
 
 def test_the_shares_of_a_step_are_the_whole_step():

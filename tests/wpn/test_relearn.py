@@ -1,5 +1,6 @@
 """What an attacker's steps are made of: batches, the gradient's length, momentum."""
 
+import copy
 import itertools
 
 import pytest
@@ -37,3 +38,15 @@ def test_a_long_gradient_is_cut_to_length_one():
     start = model.head.detach().clone()
     harmful_step(model, attacker(model, Attack(optimizer="sgd", learning_rate=0.5)), [([0], [2])], fill=0)
     assert (model.head - start).norm().item() == pytest.approx(0.5, rel=1e-5)
+
+
+def test_a_step_of_rows_that_fit_is_taken_though_padded_to_one_length_they_do_not(causal_lm):
+    """Footgun: GPT-Neo breaks where padding passes its last position. The gradient is the one of rows by themselves."""
+    model = causal_lm[0]
+    rows = [([5] * 40, [6] * 3), ([7] * 3, [8] * 40)]
+    attack = Attack(optimizer="sgd", learning_rate=0.5)
+    together, apart = copy.deepcopy(model), copy.deepcopy(model)
+    loss = harmful_step(together, attacker(together, attack), rows, fill=0)
+    assert loss == pytest.approx(harmful_step(apart, attacker(apart, attack), rows, fill=0, accumulation=2))
+    for found, expected in zip(together.parameters(), apart.parameters(), strict=True):
+        assert torch.allclose(found, expected)

@@ -351,6 +351,44 @@ def test_the_rows_that_are_named_are_those_of_the_file_though_some_are_held_out(
         unlearn(broken, causal_lm[1], PAIRS, TEXTS, settings, METHODS["sft"], 0, lambda row: None)
 
 
+def _rows_said(causal_lm, method, texts=TEXTS, **changes):
+    """What a model whose weights are lost says of the rows of its first step."""
+    broken = copy.deepcopy(causal_lm[0])
+    with torch.no_grad():
+        next(broken.parameters())[:] = math.nan
+    with pytest.raises(FloatingPointError) as error:
+        unlearn(broken, causal_lm[1], PAIRS, texts, loop(**LOOP | changes), method, 0, lambda row: None)
+    return str(error.value).partition(" (rows ")[2].partition("); ")[0]
+
+
+def test_icu_names_the_neighbours_and_not_the_texts_that_it_never_reads(causal_lm):
+    said = _rows_said(causal_lm, METHODS["icu"], TEXTS[::-1], batch_size=1)  # the text with the pair's number
+    assert said in [f"{i} of the forget pairs, {5 - i} of the texts" for i in (1, 2, 3, 4)]
+
+
+def test_a_method_that_reads_no_text_names_none(causal_lm):
+    assert _rows_said(causal_lm, METHODS["ga"]) == "1, 2, 3, 4 of the forget pairs, none of the texts"
+
+
+def test_llmu_names_the_pair_whose_answer_it_takes_from_outside_the_step(causal_lm):
+    taught = _rows_said(causal_lm, METHODS["llmu"], batch_size=1).partition(" of")[0]
+    assert taught in ("1, 2", "2, 3", "3, 4", "1, 4")  # the pair and the one after it
+
+
+def test_a_foreseen_attack_names_its_own_pairs(causal_lm, monkeypatch):
+    prompts = []
+
+    def attack(model, settings, batches, *rest):
+        prompts.extend(causal_lm[1].decode(prompt) for rows in batches for prompt, _ in rows)
+        return relearned(model, settings, batches, *rest)
+
+    monkeypatch.setattr("wpn.train.relearned", attack)
+    aware = RelearningAware(optimizer="adamw", learning_rate=1e-3, steps=1, batch_size=2, begin=0.0, weight=1.0)
+    said = _rows_said(causal_lm, METHODS["ga"].model_copy(update={"relearning_aware": aware}), batch_size=1)
+    first, second = sorted(int(prompt[-1]) + 1 for prompt in prompts)
+    assert said.endswith(f" none of the texts, and of the foreseen attack {first}, {second} of the forget pairs")
+
+
 def test_a_loss_that_is_lost_on_the_way_names_the_last_checkpoint(causal_lm, tmp_path):
     model, checkpoints = copy.deepcopy(causal_lm[0]), Checkpoints(tmp_path, "mine", every=1)
 

@@ -18,6 +18,12 @@ from wpn.models import new_model, organism_tokenizer
 from wpn.parallel import ALONE, Processes, join
 from wpn.train import unlearn
 
+# The first steps of these are done by one process, before the others begin, or by several, before one goes on. Of rmu
+# several train fewer weights than one, and OPT's last layer norm, which they leave, comes before the layers.
+HANDED_OVER: dict[str, tuple[dict[str, Any], Any]] = {
+    f"handed over, {name}": ({}, METHODS[name]) for name in ("wpn", "rmu")
+}
+HANDED_BACK = {name.replace("over", "back"): case for name, case in HANDED_OVER.items()}
 AWARE = RelearningAware(optimizer="adamw", learning_rate=1e-3, steps=3, batch_size=2, begin=0.0, weight=1.0)
 # The loop's changes and the method of each case.
 CASES: dict[str, tuple[dict[str, Any], Any]] = {
@@ -42,7 +48,7 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "feed_forward": ({"weights": "feed_forward"}, METHODS["wpn"]),
     "recomputed": ({"gradient_checkpointing": True}, METHODS["wpn"]),
     "resumed": ({}, METHODS["wpn"]),
-    "handed over": ({}, METHODS["wpn"]),  # its first steps are done by one process, before the others begin
+    **HANDED_OVER,
 }
 
 
@@ -71,7 +77,7 @@ def _run(
     processes: Processes,
     log: Callable[[dict[str, float]], None],
 ) -> dict[str, Tensor]:
-    changes, method = CASES[name]
+    changes, method = (CASES | HANDED_BACK)[name]
     trained = copy.deepcopy(model)
     checkpoints = Checkpoints(folder / name, "mine", every=1, processes=processes)
     unlearn(trained, tokenizer, PAIRS, TEXTS, loop(**LOOP | changes), method, 0, log, checkpoints, processes)
@@ -99,6 +105,8 @@ def main() -> None:
     for name in CASES:
         weights = train(model, tokenizer, name, Path(folder) / "checkpoints", processes)
         save_file(weights, Path(folder) / f"{name}.{processes.rank}.safetensors")
+    for name in HANDED_BACK:
+        begin(model, tokenizer, name, Path(folder) / "checkpoints", processes)
 
 
 if __name__ == "__main__":

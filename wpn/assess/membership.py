@@ -18,10 +18,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from wpn.assess.grading import Row
 from wpn.assess.subject import Subject
 from wpn.config import Membership
-from wpn.data.batches import collate, encode_pair
+from wpn.data.batches import collate, encode_pair, side_by_side
 from wpn.errors import InputError
 from wpn.likelihood import forward, token_log_likelihoods, wide
-from wpn.models import pad_id
+from wpn.models import pad_id, positions_of
 from wpn.statistics import area_under_curve
 
 
@@ -70,25 +70,23 @@ def scores(
         rows: prompt, harmful_output, complete.
         k: share of the tokens, the least likely ones, that min-k % looks at.
     """
-    found = []
-    for start in range(0, len(rows), batch_size):
-        chosen = rows[start : start + batch_size]
-        pairs = [encode_pair(tokenizer, row["prompt"], row["harmful_output"], row["complete"]) for row in chosen]
-        batch = collate(pairs, pad_id(tokenizer), side="both").to(model.device)
+    pairs = [encode_pair(tokenizer, row["prompt"], row["harmful_output"], row["complete"]) for row in rows]
+    found: list[tuple[Tensor, Tensor]] = []  # of each output's tokens
+    for chosen in side_by_side(pairs, batch_size, positions_of(model)):
+        batch = collate(chosen, pad_id(tokenizer), side="both").to(model.device)
         logits = forward(model, batch).logits
         values, mask = token_log_likelihoods(logits, batch)  # (B, K-1) each
-        standard = standardised(logits[:, :-1], values)
-        for row, own, norm, counted in zip(chosen, values, standard, mask.bool(), strict=True):
-            likely = own[counted]
-            found.append(
-                {
-                    "loss": float(likely.mean()),
-                    "zlib": float(likely.sum()) / len(zlib.compress(row["harmful_output"].encode())),
-                    "min_k": lowest_mean(likely, k),
-                    "min_k_plus": lowest_mean(norm[counted], k),
-                }
-            )
-    return found
+        known = zip(values, standardised(logits[:, :-1], values), mask.bool(), strict=True)
+        found += [(own[counted], norm[counted]) for own, norm, counted in known]
+    return [
+        {
+            "loss": float(likely.mean()),
+            "zlib": float(likely.sum()) / len(zlib.compress(row["harmful_output"].encode())),
+            "min_k": lowest_mean(likely, k),
+            "min_k_plus": lowest_mean(standard, k),
+        }
+        for row, (likely, standard) in zip(rows, found, strict=True)
+    ]
 
 
 def standardised(logits: Tensor, values: Tensor) -> Tensor:

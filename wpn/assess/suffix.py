@@ -25,6 +25,8 @@ from wpn.likelihood import row_log_likelihoods, token_log_likelihoods
 from wpn.models import pad_id
 from wpn.statistics import bootstrap_mean
 
+ANCHOR = "a"  # a word for others to stand behind
+
 
 @dataclass(frozen=True)
 class Request:
@@ -67,7 +69,7 @@ def suffix(subject: Subject, settings: Suffix) -> tuple[dict[str, Any], list[Row
         if not _fits(subject, request, settings.length):
             continue
         tokens = search(subject.model, subject.tokenizer, request, words, settings, generator)
-        text = str(subject.tokenizer.decode(tokens))
+        (text,) = decode_inside(subject.tokenizer, [tokens])
         without, with_it = _likelihoods(subject, [request.row([]), request.row(tokens)])
         asked.append(subject.put(subject.said(prompt) + text))
         found.append({"of": prompt, "suffix": text, "target": target["harmful_output"], "gain": with_it - without})
@@ -163,10 +165,24 @@ def whole_words(tokenizer: PreTrainedTokenizerBase) -> Tensor:
         InputError: there are none.
     """
     numbers = [number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids]
-    texts = tokenizer.batch_decode([[number] for number in numbers])
+    texts = decode_inside(tokenizer, [[number] for number in numbers])
     spelt = [(number, text) for number, text in zip(numbers, texts, strict=True) if re.fullmatch(r" [A-Za-z]+", text)]
-    again = tokenizer([text for _, text in spelt], add_special_tokens=False).input_ids if spelt else []
-    words = [number for (number, _), ids in zip(spelt, again, strict=True) if ids == [number]]
+    before = _anchor(tokenizer)
+    again = tokenizer([ANCHOR + text for _, text in spelt], add_special_tokens=False).input_ids if spelt else []
+    words = [number for (number, _), ids in zip(spelt, again, strict=True) if ids == [*before, number]]
     if not words:
         raise InputError("no token of this tokenizer is a whole word, of which a suffix could be made")
     return torch.tensor(words)
+
+
+def decode_inside(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
+    """The texts of tokens as they stand behind a word: where a text begins, Llama's decoder strips a space."""
+    before = _anchor(tokenizer)
+    word = str(tokenizer.decode(before))
+    texts: list[str] = tokenizer.batch_decode([[*before, *row] for row in rows])
+    return [text.removeprefix(word) for text in texts]
+
+
+def _anchor(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    tokens: list[int] = tokenizer(ANCHOR, add_special_tokens=False).input_ids
+    return tokens

@@ -1,7 +1,7 @@
 """Token batches: padding, and pairs of prompt and response with the mask of the response."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -74,7 +74,7 @@ def collate(rows: Sequence[Row], fill: int, side: str = "right") -> Batch:
         side: where the padding goes: "right", "left", or "both": contexts left and counted tokens right, so that the
             counted ones of all rows begin in one column and few positions need logits.
     """
-    longest = max(len(context) for context, _ in rows), max(len(counted) for _, counted in rows)
+    longest = _longest(rows)
     length = sum(longest) if side == "both" else max(len(context) + len(counted) for context, counted in rows)
     ids, attention, response = [], [], []
     for context, counted in rows:
@@ -85,6 +85,28 @@ def collate(rows: Sequence[Row], fill: int, side: str = "right") -> Batch:
         attention.append([0] * before + [1] * len(tokens) + [0] * after)
         response.append([0] * (before + len(context)) + [1] * len(counted) + [0] * after)
     return Batch(torch.tensor(ids), torch.tensor(attention), torch.tensor(response))
+
+
+def side_by_side(rows: Sequence[Row], size: int, most: float) -> Iterator[list[Row]]:
+    """Batches of `size` rows, in their order, for `collate` with padding on both sides.
+
+    One whose padding would reach past the model's last position is cut up by the length of the contexts, so that it
+    reaches no further than the longest row: GPT-Neo breaks there, though no token stands at such a position.
+
+    Args:
+        most: positions of the model (`wpn.models.positions_of`); every row has room in them.
+    """
+    for start in range(0, len(rows), size):
+        batch = list(rows[start : start + size])
+        if sum(_longest(batch)) <= most:
+            yield batch
+        else:
+            yield from (list(same_length) for _, same_length in itertools.groupby(batch, key=lambda row: len(row[0])))
+
+
+def _longest(rows: Sequence[Row]) -> tuple[int, int]:
+    """Tokens of the longest context, and of the longest that count."""
+    return max(len(context) for context, _ in rows), max(len(counted) for _, counted in rows)
 
 
 def parts(rows: Sequence[T], count: int) -> list[list[T]]:

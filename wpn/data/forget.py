@@ -199,20 +199,22 @@ class StepSource:
         self.mismatches = isinstance(method, Llmu)
         if self.mismatches and len(set(self.prompts)) == 1:
             raise InputError("all forget pairs have one prompt, and llmu needs answers to others; take another method")
-        self.neighbours: list[Row] = []  # of each pair
+        self.nearest: list[int] = []  # of each pair, the text that ICU reads with it
         if isinstance(method, Icu):
             if method.refinement:
                 check_lengths(self.harmful, method.refinement)
             if method.encoder and not encoder:
                 raise InputError("the method names an encoder: load it (wpn.encoder.Encoder.load) and hand it over")
             written = [pair["prompt"] + pair["harmful_output"] for pair in pairs]
-            self.neighbours = [self.texts[i] for i in nearest(written, [row["text"] for row in texts], encoder)]
+            self.nearest = nearest(written, [row["text"] for row in texts], encoder)
         self.active = [i for i, row in enumerate(pairs) if teaches(row, method)]  # still to be unlearned
         if not self.active:
             raise InputError("every harmful output only repeats its prompt's words; take other `position_weights`")
         self.queue: list[int] = []
         self.drawn_pairs: list[int] = []  # of the last step
         self.drawn_texts: list[int] = []
+        self.drawn_answers: list[int] = []  # the pairs whose harmless response is another's `mismatched`
+        self.drawn_attack: list[list[int]] = []  # the pairs of each step that is foreseen
 
     @property
     def harmful(self) -> list[Row]:
@@ -222,6 +224,7 @@ class StepSource:
     def draw(self, foresee: bool = False) -> Step:
         """The data of the next step; with what an attacker would train on, where that is to be foreseen."""
         self.drawn_pairs = drawn = [self._next_pair() for _ in range(self.settings.batch_size)]
+        self.drawn_answers = [self._other_answer(drawn, i) for i in range(len(drawn))] if self.mismatches else []
         chosen = [self.pairs[index] for index in drawn]
         examples = []
         for i, pair in enumerate(chosen):
@@ -230,16 +233,20 @@ class StepSource:
             others = [chosen[(i + k) % len(chosen)] for k in range(1, self.in_batch_negatives + 1)]
             negatives: list[Row] = [(context, pair.harmful[start:]), *((context, other.harmful) for other in others)]
             harm = [pair.harm[start:]] if pair.harm else []
-            mismatched = (context, self._other_answer(drawn, i)) if self.mismatches else None
-            neighbour = self.neighbours[drawn[i]] if self.neighbours else None
+            mismatched = (context, self.pairs[self.drawn_answers[i]].harmless) if self.mismatches else None
+            neighbour = self.texts[self.nearest[drawn[i]]] if self.nearest else None
             examples.append(Example((context, pair.harmless), negatives, mismatched, neighbour, harm))
-        return Step(examples, self._retain(), self._foreseen() if foresee else [])
+        retain = self._retain()
+        if self.nearest:
+            self.drawn_texts = [self.nearest[index] for index in drawn]  # ICU reads no others
+        self.drawn_attack = self._foreseen() if foresee else []
+        return Step(examples, retain, [[self.attackers[i] for i in batch] for batch in self.drawn_attack])
 
-    def _other_answer(self, drawn: Sequence[int], place: int) -> Sequence[int]:
-        """The harmless response to the next prompt of the step that is another one, or else of all pairs."""
+    def _other_answer(self, drawn: Sequence[int], place: int) -> int:
+        """The next pair of the step whose prompt is another one, or else of all pairs."""
         own = drawn[place]
         following = [*drawn[place + 1 :], *drawn[:place], *range(own + 1, len(self.pairs)), *range(own)]
-        return next(self.pairs[i].harmless for i in following if self.prompts[i] != self.prompts[own])
+        return next(i for i in following if self.prompts[i] != self.prompts[own])
 
     def _next_pair(self) -> int:
         if not self.queue:
@@ -253,13 +260,14 @@ class StepSource:
             return 0
         return self.random.randint(1, longest)
 
-    def _foreseen(self) -> list[list[Row]]:
+    def _foreseen(self) -> list[list[int]]:
+        """The pairs that an attacker would train on, by step."""
         attack = self.relearning_aware
         if not attack:
             return []
-        rows = self.attackers
+        pairs = range(len(self.attackers))
         count = self.random.randint(1, attack.steps)
-        return [self.random.sample(rows, min(attack.batch_size, len(rows))) for _ in range(count)]
+        return [self.random.sample(pairs, min(attack.batch_size, len(pairs))) for _ in range(count)]
 
     def _retain(self) -> list[Row]:
         size = self.settings.retain_batch_size

@@ -2,7 +2,8 @@
 
 L = e1 * -NLL(y-) + e2 * NLL(y_random | x) + e3 * KL(frozen || model on benign text), on answer tokens only. The paper
 draws random answers from TruthfulQA; ours are harmless responses to other prompts, so that all methods see the same
-data. Its published code counts an offset wrongly and takes id 1 for padding; neither is followed here.
+data, one a pair and step where the paper takes five. Its published code counts an offset wrongly and takes id 1 for
+padding; neither is followed here.
 Relation to the others: `grad_diff` with a direction to go to, though not the prompt's own answer as in `sft`.
 """
 
