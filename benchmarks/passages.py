@@ -26,7 +26,7 @@ from wpn.encoder import Encoder
 from wpn.errors import InputError
 from wpn.files import read_json, read_jsonl, write_json
 from wpn.passages import Asked, as_pairs, known, random_passages
-from wpn.statistics import Value, area_under_curve, bootstrap_mean
+from wpn.statistics import Value, area_under_curve, mean_share
 
 RESULTS = ROOT / "results" / "passages.json"
 KNOWN = ("memorisation_accuracy", "extraction_likelihood")
@@ -35,7 +35,7 @@ NUMBER, WORDS = 20, 30  # of the planted passages
 PLANTED = Asked(n=3, batch_size=128)
 PILE = Asked(n=10, batch_size=32, longest=200, stride=10)  # the papers' length; they differ in where EL begins
 PLANTED_STOP = Refinement(n=3, window=10)
-PILE_STOP = Refinement(window=50, starts=[-50])  # ICU's own, at its bounds
+PILE_STOP = Refinement(window=50, starts=[*range(-50, 0)])  # as ICU's code counts, at the bounds of its paper
 TUNED = ROOT / "results" / "passages-tuning.json"  # the methods' settings for the organisms (benchmarks.tune_passages)
 CHARACTERS = 1000  # of a text beside them, as long as 200 tokens about
 LOOP = {
@@ -198,7 +198,7 @@ def measured(job: Job, model: Any, seed: int, before: dict[str, Any] | None = No
 def _means(shares: dict[str, list[float]], seed: int) -> dict[str, float]:
     found = {}
     for name, values in shares.items():
-        found |= _named(name, bootstrap_mean(values, seed))
+        found |= _named(name, mean_share(values, seed))
     return found
 
 

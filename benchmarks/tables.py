@@ -152,7 +152,8 @@ def tuning_table() -> str:
         drawn = {key: value for key, value in best["settings"].items() if value != first["settings"][key]}
         told = ", ".join(f"{key} {value:g}" for key, value in drawn.items()) or "nothing: the row itself"
         seconds = f"{best['seconds']:.0f}" if "seconds" in best else ""
-        lines.append(_line([name, f"{first['score']:.3f}", f"{best['score']:.3f}", seconds, told]))
+        before = f"{first['score']:.3f}" if "score" in first else "diverged"
+        lines.append(_line([name, before, f"{best['score']:.3f}", seconds, told]))
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from benchmarks.organisms import change_params
 from benchmarks.provenance import ROOT, checkout, provenance, run
-from pipelines.search import search
+from pipelines.search import search, trials_of
 from pipelines.tracking import git_state
 from wpn.config import load_params
 from wpn.files import write_json
@@ -31,7 +31,9 @@ def main() -> None:
     with checkout() as folder:
         change_params(folder / "params.yaml", chosen.seed)
         commit, _ = git_state(folder)
-        trials = search(folder, commit, [chosen.model], chosen.methods, chosen.trials, partial(print, flush=True))
+        params = load_params(folder / "params.yaml")
+        tried = {method: trials_of(params, "organism", method, chosen.trials) for method in chosen.methods}
+        trials = list(search(folder, commit, [chosen.model], tried, partial(print, flush=True)))
     found = {**described, "model": chosen.model, "best": best(trials), "trials": trials}
     write_json(ROOT / "results" / "tuning.json", found)
 

@@ -10,8 +10,8 @@ from pipelines.adopt import document_text, read_document
 from pipelines.clone import clone
 from pipelines.report import label
 from pipelines.repro import StageRunner
-from pipelines.search import search
-from wpn.config import load_params, parse_params
+from pipelines.search import search, trials_of
+from wpn.config import Params, load_params, parse_params
 from wpn.errors import InputError
 from wpn.files import read_json, write_json
 from wpn.search import best
@@ -78,10 +78,7 @@ def compare(
         _params(root, models, methods, seed, {})
     if trials > 1 and known.seed in seeds:
         raise InputError(f"the search is made with seed {known.seed} of params.yaml; compare by other seeds (--seed)")
-    by_recipe: dict[str, list[str]] = {}
-    for model in models:
-        by_recipe.setdefault(known.models[model].recipe, []).append(model)
-    found = _searched(root, commit, by_recipe, methods, trials, say) if trials > 1 else {}
+    found = _searched(root, commit, known, models, methods, trials, say) if trials > 1 else {}
     rows: list[Row] = []
     for seed in seeds:
         rows += _run(root, commit, seed, _params(root, models, methods, seed, found), say)
@@ -92,19 +89,27 @@ def compare(
 def _searched(
     root: Path,
     commit: str,
-    models: Mapping[str, Sequence[str]],
+    params: Params,
+    models: Sequence[str],
     methods: Sequence[str],
     trials: int,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, Row]]:
-    """{recipe: {method: the settings that were best for the recipe's models}}."""
-    found = {recipe: search(root, commit, own, methods, trials, say) for recipe, own in models.items()}
-    write_json(root / "build" / "compare" / "trials.json", [row for rows in found.values() for row in rows])
-    chosen = {recipe: best(rows) for recipe, rows in found.items()}
-    for recipe, rows in chosen.items():
-        for method, row in rows.items():
+    """{recipe: {method: the settings that were best for its models}}; what is found is written as it comes."""
+    recipes = dict.fromkeys(params.models[model].recipe for model in models)
+    tried = {name: {method: trials_of(params, name, method, trials) for method in methods} for name in recipes}
+    rows: list[Row] = []
+    found = {}
+    for recipe, of_methods in tried.items():
+        own = [model for model in models if params.models[model].recipe == recipe]
+        begun = len(rows)
+        for row in search(root, commit, own, of_methods, say):
+            rows.append(row)
+            write_json(root / "build" / "compare" / "trials.json", rows)
+        found[recipe] = best(rows[begun:])
+        for method, row in found[recipe].items():
             say(f"{recipe}, {method}: trial {row['trial']} is best, score {row['score']:.3f}")
-    return {recipe: {method: row["settings"] for method, row in rows.items()} for recipe, rows in chosen.items()}
+    return {recipe: {method: row["settings"] for method, row in of.items()} for recipe, of in found.items()}
 
 
 def _run(root: Path, commit: str, seed: int, params: str, say: Callable[[str], None]) -> list[Row]:

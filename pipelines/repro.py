@@ -25,6 +25,7 @@ BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's ow
 # Killed from outside (out of memory, a machine going away), as Popen says it and as a shell does. A crash of
 # its own (SIGSEGV, SIGABRT) would come again, so it is no reason to try again.
 KILLED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM}
+DIVERGED = 3  # the exit code of a stage whose loss is no number
 # seconds before a stage that was interrupted is tried again: DVC's lock is held for moments, a killed process may need
 # memory to be freed
 RETRY_AFTER: list[float] = [2, 5, 15]
@@ -40,6 +41,10 @@ CHATTER = re.compile(
 
 class StageFailed(RuntimeError):
     """A stage ended badly; the message names it and holds its last lines."""
+
+
+class StageDiverged(StageFailed):
+    """Training came to a loss that is no number: the settings' fault."""
 
 
 class StageInterrupted(StageFailed):
@@ -70,11 +75,14 @@ class StageRunner:
         self._running: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
-    def run(self, stage: str, log: Callable[[str], None]) -> Outcome:
+    def run(self, stage: str, log: Callable[[str], None], commit: bool = True) -> Outcome:
         """`dvc repro --single-item STAGE`; every line that it prints goes to `log` at once.
 
+        Args:
+            commit: keep its output in DVC's cache.
         Raises:
             InputError: the stage says that its input is bad (exit code 2).
+            StageDiverged: its training did (exit code 3).
             StageInterrupted: DVC was busy, or something killed the process.
             StageFailed: everything else.
         """
@@ -85,7 +93,7 @@ class StageRunner:
 
         if self._stopped:
             raise StageFailed(f"stage {stage} was not started: the run is being ended")
-        code, lines = self._repro(["--single-item", stage], heard)
+        code, lines = self._repro(["--single-item", *([] if commit else ["--no-commit"]), stage], heard)
         if code != 0:
             raise self._failure(stage, code, lines)
         return _outcome(lines)
@@ -153,7 +161,8 @@ class StageRunner:
         if said and code == 2 and len(body) > 1:
             return InputError(_without_prefix(_message(body[:-1])))  # what stands before DVC's own last line
         tail = "\n".join(f"  {line}" for line in deque(body, LINES_SHOWN))
-        return StageFailed(f"stage {stage} failed (exit code {code}); its last lines:\n{tail}")
+        failure = StageDiverged if said and code == DIVERGED else StageFailed
+        return failure(f"stage {stage} failed (exit code {code}); its last lines:\n{tail}")
 
 
 def _message(lines: list[str]) -> str:

@@ -1,7 +1,11 @@
-"""As many trials for every method: each a row of `methods` in a clone, measured on the development split."""
+"""As many trials for every method: each a row of `methods` in a clone, measured on the development split.
 
+Of a trial nothing stays but its numbers: a hundred models would fill the disk.
+"""
+
+import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -10,7 +14,7 @@ from typing import Any
 
 from pipelines.adopt import document_text, read_document
 from pipelines.clone import clone
-from pipelines.repro import RETRY_AFTER, StageFailed, StageInterrupted, StageRunner
+from pipelines.repro import RETRY_AFTER, StageDiverged, StageInterrupted, StageRunner
 from wpn.config import Params, parse_params
 from wpn.errors import InputError
 from wpn.estimates import estimates, flatten
@@ -21,30 +25,27 @@ Row = dict[str, Any]
 
 
 def search(
-    root: Path, commit: str, models: Sequence[str], methods: Sequence[str], trials: int, say: Callable[[str], None]
-) -> list[Row]:
+    root: Path, commit: str, models: Sequence[str], tried: Mapping[str, Sequence[Row]], say: Callable[[str], None]
+) -> Iterator[Row]:
     """Train and evaluate every trial of every method, with the seed of params.yaml.
 
     Args:
         models: rows of `models` that share a recipe.
-        methods: rows of its `methods`; the first trial of each is the row as it is.
-        trials: of each method, at most: a space that holds fewer is tried as a whole.
+        tried: {method: the settings of its trials} (`trials_of`).
         say: is told of every stage before the trials, and of every trial.
-    Returns:
-        model, method, trial, settings; and score, seconds (of training) and numbers, or why it `failed`.
+    Yields:
+        model, method, trial, settings; and score, seconds (of training) and numbers, or why it `failed`: a rate at
+        which training diverges is an answer too.
     Raises:
-        InputError: the recipe has nothing to draw a method's settings from; a stage says that its input is bad.
-        StageInterrupted: a trial was killed, over and over.
-        StageFailed: a stage before the trials failed.
+        InputError: a stage says that its input is bad.
+        StageFailed: a stage failed, or was killed over and over.
     """
     text = (root / "params.yaml").read_text(encoding="utf-8")
     params = parse_params(text, root / "params.yaml")
-    recipe = params.models[models[0]].recipe
-    tried = {method: _drawn(params, recipe, method, trials) for method in methods}
+    recipe, first = params.models[models[0]].recipe, next(iter(tried))
     references = [f"{stage}@{model}" for model in models for stage in ("pairs", "evaluate-reference")]
-    found: list[Row] = []
     with (
-        clone(root, commit, _document(text, recipe, models, _named(methods[0], tried[methods[0]]))) as folder,
+        clone(root, commit, _document(text, recipe, models, _named(first, tried[first]))) as folder,
         ThreadPoolExecutor(params.recipes[recipe].compute.workers) as pool,
         closing(StageRunner(folder)) as runner,  # first: on Ctrl-C the trials that wait are not begun
     ):
@@ -55,11 +56,15 @@ def search(
             for row in pool.map(partial(_trial, runner, folder), _rows(models, method, settings)):
                 said = f"score {row['score']:.3f}" if "score" in row else row["failed"].splitlines()[-1].strip()
                 say(f"{row['model']}, {method}, trial {row['trial']}: {said}")
-                found.append(row)
-    return found
+                yield row
 
 
-def _drawn(params: Params, recipe: str, method: str, trials: int) -> list[Row]:
+def trials_of(params: Params, recipe: str, method: str, number: int) -> list[Row]:
+    """The settings of a method's trials, at most so many: the first its row, the others drawn from `search`.
+
+    Raises:
+        InputError: the recipe has nothing to draw them from.
+    """
     spaces = params.recipes[recipe].search
     if method not in spaces:
         raise InputError(
@@ -67,7 +72,7 @@ def _drawn(params: Params, recipe: str, method: str, trials: int) -> list[Row]:
             "add it, or leave --trials out"
         )
     row = params.recipes[recipe].methods[method].model_dump(mode="json")
-    return drawn(row, spaces[method], f"{params.seed}-{method}", trials)
+    return drawn(row, spaces[method], f"{params.seed}-{method}", number)
 
 
 def _document(text: str, recipe: str, models: Sequence[str], methods: Mapping[str, Row]) -> str:
@@ -97,15 +102,14 @@ def _rows(models: Sequence[str], method: str, settings: Sequence[Row]) -> list[R
 
 
 def _trial(runner: StageRunner, folder: Path, row: Row) -> Row:
-    """The row, with what its settings reach, or why they failed: a rate at which training diverges is an answer too."""
+    """The row, with what its settings reach, or why they failed."""
     model, name = row["model"], _name(row["method"], row["trial"])
     try:
         for stage in ("unlearn", "evaluate"):
             _patiently(runner, f"{stage}@{model}-{name}")
-    except StageInterrupted:
-        raise
-    except StageFailed as error:
+    except StageDiverged as error:
         return {**row, "failed": str(error)}
+    shutil.rmtree(folder / "build" / "unlearned" / model / name / "model")
     measured = folder / "build" / "evaluation" / model
     before, after = (read_json(measured / stage / "metrics.json") for stage in ("before", name))
     numbers = flatten(estimates(before, after))
@@ -116,12 +120,12 @@ def _patiently(runner: StageRunner, stage: str) -> None:
     """A stage, tried again where another one held DVC's lock."""
     for pause in RETRY_AFTER:
         try:
-            runner.run(stage, _unheard)
+            runner.run(stage, _unheard, commit=False)
         except StageInterrupted:
             time.sleep(pause)
         else:
             return
-    runner.run(stage, _unheard)
+    runner.run(stage, _unheard, commit=False)
 
 
 def _unheard(_line: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import wpn
 from pipelines.launch import launch, launched
+from pipelines.repro import DIVERGED
 from pipelines.settings import read_settings, write_settings
 from pipelines.sources import fetch, fetch_encoder
 from pipelines.usage import watched, write_usage
@@ -519,7 +520,7 @@ def set_up_process(online: bool, quiet: bool = False) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one stage; bad input is one sentence and exit code 2, a training run that cannot go on one and 1."""
+    """Run one stage. One sentence each: bad input, exit code 2; training that diverged, 3; too little memory, 1."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.stages", description="Run one DVC stage.")
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("names", nargs="*", help="model, and method")
@@ -536,9 +537,11 @@ def main(arguments: list[str]) -> int:
     except InputError as error:
         _say(str(error).replace("\n", "\n  "), first)  # indented: lines of one message (repro.py)
         return 2
-    except (FloatingPointError, MemoryError) as error:
-        # a process may be the only one with too little memory
-        _say(str(error), first or isinstance(error, MemoryError))
+    except FloatingPointError as error:
+        _say(str(error), first)
+        return DIVERGED
+    except MemoryError as error:
+        _say(str(error), aloud=True)  # a process may be the only one with too little
         return 1
     return 0
 

@@ -390,7 +390,7 @@ class Rmu(Objective):
 
     method: Literal["rmu"]
     misdirection: PositiveFloat = 1.0
-    anchor: Weight = 1.0
+    anchor: Weight = 1200.0
     layer: PositiveInt  # 1 is the first block
     coefficient: PositiveFloat  # length of the states that harmful outputs are led to
 
@@ -543,6 +543,8 @@ class Relearning(Section):
     def _each_once(cls, value: list[int]) -> list[int]:
         if twice := [number for number in value if value.count(number) > 1]:
             raise ValueError(f"{twice[0]} is there twice; leave one out")
+        if value[0] != max(value):
+            raise ValueError(f"the first number, which meets every attack, is not the largest; put {max(value)} first")
         return value
 
 

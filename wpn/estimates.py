@@ -136,5 +136,7 @@ def _recovery(shown: Mapping[str, Estimate], base: Mapping[str, Estimate]) -> Na
         k = name.removeprefix("in_context_k")
         if start is None or name not in base or k in (name, "0"):
             continue
+        if len({start.n, found.n, base[name].n}) > 1:  # of other prompts; wpn.ratios takes those that they share
+            continue
         if (way := base[name].value - start.value) > 0:
             yield f"in_context_recovery_k{k}", Estimate((found.value - start.value) / way)

@@ -75,28 +75,22 @@ def recovered(
     that rose and one that fell (ours, after Bonett & Price 2012): none of 100 is not none at all.
 
     Args:
-        start, shown, base: {prompt: outcome}; a prompt may be missing in some of them.
+        start, shown, base: {prompt: outcome}; prompts that are not in all three say nothing of a way, and are left out.
     Returns:
         None where there is no way to go: the base's rate is not above the start's.
     """
     import numpy as np
 
-    rates, prompts = (start, shown, base), sorted({*start, *shown, *base})
-    asked = np.array([[prompt in rate for rate in rates] for prompt in prompts])
-    outcomes = np.array([[rate.get(prompt, False) for rate in rates] for prompt in prompts])
-    table = np.hstack([asked, outcomes]).astype(float)  # (P, 6)
-    rose, fell = [1, 1, 1, 0, 1, 1], [1, 1, 1, 1, 0, 1]
+    prompts = sorted(start.keys() & shown.keys() & base.keys())
+    table = np.array([[rate[prompt] for rate in (start, shown, base)] for prompt in prompts], float).reshape(-1, 3)
+    rose, fell = [0, 1, 1], [1, 0, 1]
 
-    def shares(sums: Any) -> Any:
-        with np.errstate(invalid="ignore"):  # no prompt of one rate, in the data or in a resample: NaN
-            return sums[..., 3:] / sums[..., :3]
+    def way(sums: Any) -> Any:
+        return sums[..., 2] - sums[..., 0]
 
-    def way(found: Any) -> Any:
-        return found[..., 2] - found[..., 0]
-
-    found, drawn = shares(table.sum(axis=0)), shares(resampled_sums(np.vstack([table, rose, fell]), seed))
+    found, drawn = table.sum(axis=0), resampled_sums(np.vstack([table, rose, fell]), seed)
     if not way(found) > 0:
         return None
-    drawn = drawn[(way(drawn) > 0) & np.isfinite(drawn[:, 1])]
+    drawn = drawn[way(drawn) > 0]
     low, high = percentile_interval((drawn[:, 1] - drawn[:, 0]) / way(drawn))
     return Value(float((found[1] - found[0]) / way(found)), low, high, len(prompts))

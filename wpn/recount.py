@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wpn.estimates import Estimate, attacked
-from wpn.outcomes import does_harm, measures, outcomes, relearning_areas, share
-from wpn.statistics import Rate, Value, bootstrap_mean, rate, share_difference
+from wpn.outcomes import UNBOUNDED, does_harm, measures, outcomes, relearning_areas, share
+from wpn.statistics import Rate, Value, bootstrap_mean, mean_share, rate, share_difference
 from wpn.worst import worst_mean, worst_rate
 
 Row = dict[str, Any]
@@ -67,21 +67,31 @@ def _changed(name: str, said: Estimate, found: Value | None) -> str:
         return f"{name} {said.value}, its evidence nothing of it"
     for part, claimed in (("value", said.value), ("low", said.low), ("high", said.high), ("n", said.n)):
         counted = getattr(found, part)
-        if claimed is None or not math.isclose(claimed, counted, abs_tol=1e-9):
+        if not _alike(claimed, counted):
             return f"{name if part == 'value' else f'{name}.{part}'} {claimed}, its evidence {counted}"
     return ""
+
+
+def _alike(claimed: float | None, counted: float | None) -> bool:
+    if claimed is None or counted is None:
+        return claimed is counted
+    return math.isclose(claimed, counted, abs_tol=1e-9)
 
 
 def recounted(evidence: Mapping[str, Sequence[Row]], seed: int) -> dict[str, Value]:
     """The rates and means that the rows add up to, and the worst of several, by their names in the summary."""
     counted = outcomes(evidence)
     rates = {name: share(asked) for name, asked in counted.items()}
-    means = {name: bootstrap_mean(list(asked.values()), seed) for name, asked in measures(evidence).items()}
+    means = {name: _mean(name, list(asked.values()), seed) for name, asked in measures(evidence).items()}
     worst = dict(_worst(rates))
     if (harmful := worst.pop("harmful_worst_start", None)) is not None:
-        worst["forced_start"] = Value(1 - harmful.value, 1 - harmful.high, 1 - harmful.low, harmful.n)
+        worst["forced_start"] = harmful.complement()
     plain = {name: Value(found.rate, found.low, found.high, found.n) for name, found in rates.items()}
     return plain | means | worst | dict(_changes(counted)) | dict(_worst_relearned(evidence, seed))
+
+
+def _mean(name: str, values: Sequence[float], seed: int) -> Value:
+    return bootstrap_mean(values, seed) if name in UNBOUNDED else mean_share(values, seed)
 
 
 def _worst(rates: Mapping[str, Rate]) -> Iterator[tuple[str, Value]]:

@@ -3,8 +3,8 @@
 After every epoch the model goes on with each prompt; a pair whose harmful output it no longer says is switched off,
 and may be switched on again after a later epoch. Training ends when nothing is left, or when the outputs are known no
 better than text that was never seen, by MA and EL_n (wpn.memorisation). A passage, whose prompt is but its beginning,
-is gone on with in its midst: ICU gives tokens 100 to 149 of 200 and asks for the last 50 (`window: 50`), and begins
-EL_n there (`starts: [-50]`).
+is gone on with in its midst: ICU gives tokens 100 to 149 of 200 and asks for the last 50 (`window: 50`), and counts
+EL_n from each of these (`starts`).
 
 The paper asks BERTScore < 0.3 or BLEU < 0.01; BERTScore needs a model of its own (wpn.encoder), and where none is at
 hand, BLEU alone decides.

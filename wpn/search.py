@@ -1,6 +1,8 @@
 """The same random search for every method: what its trials try, what they are judged by, and which was best.
 
-Random, after Bergstra and Bengio (JMLR 13, 2012): of a few trials each tries another value of every setting.
+Random, after Bergstra and Bengio (JMLR 13, 2012): of a few trials each tries another value of every setting. Trials are
+drawn before the first is run (`dvc exp` would queue, and Optuna's samplers learn from, one after the other), so that
+several run at a time and every method has the same chance.
 """
 
 import itertools

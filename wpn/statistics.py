@@ -7,6 +7,7 @@ from typing import Any
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000  # of a bootstrap
+FEW = 5  # observations, of which a bootstrap says too little
 
 
 def shared_confidence(number: int) -> float:
@@ -139,8 +140,8 @@ def pairs_for_power(discordant: float, difference: float, power: float = 0.8) ->
     return math.ceil(TTestPower().solve_power(effect, alpha=alpha, power=power, alternative="larger"))
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """The mean of a few runs and its 95 % interval, by Student's t; no interval of a single run.
+def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float | None, float | None]:
+    """The mean of a few runs and its interval, of 95 % unless told, by Student's t; no interval of a single run.
 
     Raises:
         ValueError: no values.
@@ -155,7 +156,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None, float |
         return mean, None, None
     if error == 0:
         return mean, mean, mean
-    low, high = stats.t.interval(CONFIDENCE, len(values) - 1, loc=mean, scale=error)
+    low, high = stats.t.interval(confidence, len(values) - 1, loc=mean, scale=error)
     return mean, float(low), float(high)
 
 
@@ -290,22 +291,47 @@ def holm(p: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Value(Found):
-    """A number with its 95 % interval, and how many observations it rests on."""
+    """A number with its 95 % interval, and how many observations it rests on; one alone says nothing of its ends."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
+
+    def complement(self) -> "Value":
+        """1 - it: the harmless rate of a harmful one."""
+        low, high = (None if end is None else 1 - end for end in (self.high, self.low))
+        return Value(1 - self.value, low, high, self.n)
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0, confidence: float = CONFIDENCE) -> Value:
     """The mean of independent observations and its percentile bootstrap interval, of 95 % unless told.
 
+    Of fewer than FEW it is Student's: bootstrapped, that of two is their range, and the mean beyond it half the time.
+
     Raises:
         ValueError: no observations.
     """
+    if len(values) < FEW:
+        return Value(*mean_interval(values, confidence), len(values))
     found = paired_difference([0.0] * len(values), values, None, seed, confidence)
     return Value(found.mean, found.low, found.high, len(values))
+
+
+def mean_share(values: Sequence[float], seed: int = 0, confidence: float = CONFIDENCE) -> Value:
+    """The mean of independent observations from 0 to 1 and its percentile bootstrap interval, of 95 % unless told.
+
+    The interval is that after one observation of 0 and one of 1 are added (ours, after Agresti and Caffo 2000): that
+    all are 0 does not say that the mean is.
+
+    Raises:
+        ValueError: no observations.
+    """
+    if not values:
+        raise ValueError("a mean of no values; give at least one")
+    wide = paired_difference([0.0] * (len(values) + 2), [*values, 0.0, 1.0], None, seed, confidence)
+    mean = sum(values) / len(values)
+    return Value(mean, min(mean, wide.low), max(mean, wide.high), len(values))
 
 
 def area_under_curve(positives: Sequence[float], negatives: Sequence[float], seed: int = 0) -> Value:

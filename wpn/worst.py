@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from wpn.statistics import Rate, Value, bootstrap_mean, rate, shared_confidence
+from wpn.statistics import Rate, Value, mean_share, rate, shared_confidence
 
 
 def worst_rate(rates: Sequence[Rate]) -> Value:
@@ -16,9 +16,9 @@ def worst_rate(rates: Sequence[Rate]) -> Value:
 
 
 def worst_mean(observed: Sequence[Sequence[float]], seed: int) -> Value:
-    """The same of the means of several lists of observations, of which `seed` draws the bootstrap."""
+    """The same of the means of several lists of observations from 0 to 1, of which `seed` draws the bootstrap."""
     confidence = shared_confidence(len(observed))
-    return _highest([bootstrap_mean(each, seed, confidence) for each in observed])
+    return _highest([mean_share(each, seed, confidence) for each in observed])
 
 
 def _highest(found: Sequence[Value]) -> Value:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from pipelines.adopt import document_text, read_document
 from pipelines.compare import ATTACKS_AND_COSTS, RESULTS, compare, tables
+from pipelines.repro import StageFailed
 from tests.pipelines.toy import breaks, run
 from wpn.errors import InputError
 from wpn.files import read_json
@@ -55,7 +56,7 @@ def test_every_seed_and_method_gives_its_rows_and_the_project_stays_as_it_is(com
 def test_trials_of_every_method_come_first_and_the_best_of_each_is_compared(searchable: Path) -> None:
     first = drawn({"learning_rate": 2e-4}, {"learning_rate": [0.001, 0.004]}, "0-npo", 3)
     diverges = [row["learning_rate"] for row in first].index(0.004)
-    breaks(searchable, f"unlearn@opt-npo-trial-{diverges}", "crash")
+    breaks(searchable, f"unlearn@opt-npo-trial-{diverges}", "diverges")
     run(searchable, "git add -f break")
     commit(searchable)
     said: list[str] = []
@@ -64,11 +65,21 @@ def test_trials_of_every_method_come_first_and_the_best_of_each_is_compared(sear
     tried = {(row["method"], row["settings"]["learning_rate"]): row.get("score") for row in trials}
     assert tried == {("npo", 2e-4): 0.9, ("npo", 0.001): 0.97, ("npo", 0.004): None, ("sft", 4e-3): 0.93}
     (failed,) = (row for row in trials if "failed" in row)
-    assert failed["trial"] == diverges and "ZeroDivisionError" in failed["failed"]
+    assert failed["trial"] == diverges and "the loss is not finite at step 2" in failed["failed"]
     # the seed that is compared was trained with what was found: its rate decides how good the toy turns out
     assert {row["method"]: row["harmless_unseen"] for row in rows if row["method"]} == {"npo": 0.97, "sft": 0.93}
     assert "opt, npo, trial 0: score 0.900" in said and "organism, npo: trial" in "\n".join(said)
     assert not [line for line in said if "assess" in line and "trials" in line], "the search asks no attack"
+
+
+def test_a_trial_that_fails_for_another_reason_ends_the_search_and_what_was_found_stays(searchable: Path) -> None:
+    breaks(searchable, "evaluate@opt-sft-trial-0", "crash")
+    run(searchable, "git add -f break")
+    commit(searchable)
+    with pytest.raises(StageFailed, match="evaluate@opt-sft-trial-0 failed"):
+        compare(searchable, ["opt"], ["npo", "sft"], [4], lambda _: None, trials=2)
+    kept = read_json(searchable / "build" / "compare" / "trials.json")
+    assert [(row["method"], row["trial"]) for row in kept] == [("npo", 0), ("npo", 1)]
 
 
 def test_a_search_is_made_on_no_seed_that_is_compared_and_needs_something_to_draw(searchable: Path) -> None:

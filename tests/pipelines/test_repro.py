@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.repro import StageFailed, StageInterrupted, StageRunner, run_lock
-from tests.pipelines.toy import breaks
+from pipelines import stages
+from pipelines.repro import DIVERGED, StageDiverged, StageFailed, StageInterrupted, StageRunner, run_lock
+from tests.pipelines.toy import REPOSITORY, breaks
 from wpn.errors import InputError
 
 
@@ -60,6 +61,33 @@ def test_a_failed_stage_shows_its_last_lines(fresh_project: Path) -> None:
     assert not isinstance(raised.value, StageInterrupted)
     assert str(raised.value).startswith("stage settings failed (exit code 1); its last lines:\n")
     assert "ZeroDivisionError" in str(raised.value)
+
+
+def test_a_stage_whose_training_diverged_is_known_by_its_exit_code(fresh_project: Path) -> None:
+    breaks(fresh_project, "settings", "diverges")
+    with pytest.raises(StageDiverged, match="the loss is not finite at step 2"):
+        StageRunner(fresh_project).run("settings", print)
+
+
+@pytest.mark.parametrize(("error", "code"), [(FloatingPointError, DIVERGED), (MemoryError, 1), (InputError, 2)])
+def test_a_stage_that_cannot_go_on_says_one_sentence(error, code, monkeypatch, capsys) -> None:
+    def fail(_params: object) -> None:
+        raise error("it is so")
+
+    monkeypatch.setitem(stages.STAGES, "settings", fail)
+    monkeypatch.setattr(stages, "set_up_process", lambda online: None)
+    monkeypatch.chdir(REPOSITORY)
+    assert stages.main(["settings"]) == code
+    assert capsys.readouterr().err == "it is so\n"
+
+
+def test_a_trial_leaves_nothing_in_the_cache(fresh_project: Path) -> None:
+    def kept() -> set[Path]:
+        return {path for path in (fresh_project / ".dvc" / "cache").rglob("*") if path.is_file()}
+
+    before = kept()
+    assert StageRunner(fresh_project).run("settings", print, commit=False) == "computed"
+    assert (fresh_project / "build" / "settings").exists() and kept() == before
 
 
 def test_a_killed_stage_may_be_tried_again(fresh_project: Path) -> None:

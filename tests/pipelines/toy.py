@@ -98,6 +98,6 @@ def stages_run(root: Path) -> list[str]:
 
 
 def breaks(root: Path, stage: str, how: str) -> None:
-    """Make a stage fail: `input`, `inputs`, `crash`, `killed once` or `hang`."""
+    """Make a stage fail: `input`, `inputs`, `crash`, `diverges`, `killed once` or `hang`."""
     (root / "break").mkdir(exist_ok=True)
     (root / "break" / stage).write_text(how)

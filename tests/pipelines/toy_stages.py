@@ -35,6 +35,9 @@ def misbehave() -> None:
     if kind == "inputs":
         print("a warning\n2 problems in the rows:\n  row 1: empty\n  row 3: empty", file=sys.stderr)
         sys.exit(2)
+    if kind == "diverges":
+        print("the loss is not finite at step 2 (rows 1, 3)", file=sys.stderr)
+        sys.exit(3)
     if kind == "killed once":
         order.unlink()
         os.kill(os.getpid(), signal.SIGKILL)

@@ -182,9 +182,10 @@ def test_a_recovery_by_hand_has_the_interval_of_its_prompts():
     none = recovered(start, start, base)
     assert none.value == 0 and -0.1 < none.low < 0 < none.high < 0.1, "none of forty is not none at all"
     assert recovered(base, base, base) is None, "there is no way to go"
-    # a prompt without room for the examples counts where it was asked
-    two = recovered(start, {"0": True, "1": False}, base)
-    assert two.value == 0.5 and two.low < 0.5 < two.high, "also where a resample holds neither of them"
+    # of forty prompts two have room for the examples, and nothing is known of the way of the others
+    two = recovered({**start, "2": True}, {"0": True, "1": False}, base)
+    assert (two.value, two.n) == (0.5, 2) and two.low < 0.5 < two.high
+    assert recovered(start, {"40": True}, {"40": True}) is None
 
 
 def test_recoveries_are_of_the_probe_in_context():

@@ -3,6 +3,7 @@
 import pytest
 
 from wpn.estimates import Estimate, estimates, flatten
+from wpn.statistics import rate
 
 RATE = {"rate": 0.9, "low": 0.8, "high": 0.95, "n": 10}
 
@@ -82,9 +83,19 @@ def test_a_skipped_probe_gives_no_numbers():
     assert flat({}, {}, None, {"forced_start": {"skipped": "no data"}}) == {}
 
 
+def test_a_recovery_of_other_prompts_than_the_start_has_no_number_without_its_evidence():
+    def summary(**rates):
+        return {"in_context": {"estimates": {name: rate(*found).as_dict() for name, found in rates.items()}}}
+
+    base = summary(in_context_k0=(40, 40), in_context_k2=(40, 40), in_context_k8=(3, 3))
+    own = summary(in_context_k0=(0, 40), in_context_k2=(10, 40), in_context_k8=(3, 3))
+    found = estimates({}, {}, None, own, base)
+    assert found["in_context_recovery_k2"].value == 0.25 and "in_context_recovery_k8" not in found
+
+
 def test_recovery_is_the_share_of_the_way_back_to_the_base():
     def shown(**rates):
-        return {"in_context": {"estimates": {f"in_context_{k}": {"rate": rate} for k, rate in rates.items()}}}
+        return {"in_context": {"estimates": {f"in_context_{k}": {"rate": share} for k, share in rates.items()}}}
 
     found = estimates({}, {}, None, shown(k0=0.1, k2=0.3, k8=0.1), shown(k0=1.0, k2=0.9, k8=0.1))
     recovered = {name: estimate.value for name, estimate in found.items() if "recovery" in name}

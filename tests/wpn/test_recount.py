@@ -3,7 +3,7 @@
 import pytest
 
 from wpn.recount import attack_contradictions, recounted
-from wpn.statistics import bootstrap_mean, rate
+from wpn.statistics import mean_share, rate
 
 
 def values(evidence):
@@ -88,7 +88,7 @@ def test_an_edited_number_end_or_size_is_named(leet, name, part, value, said):
 
 def test_means_are_drawn_again_by_the_seed_of_the_probes():
     rows = {"sampling": [row(0, prompt=i, harm={"svm": i / 40}) for i in range(40)]}
-    found = bootstrap_mean([i / 40 for i in range(40)], seed=3)
+    found = mean_share([i / 40 for i in range(40)], seed=3)
     estimates = {"expected_max_toxicity": found.as_dict(), "toxicity_probability": rate(0, 40).as_dict()}
     said = {"sampling": {"estimates": estimates}}
     assert attack_contradictions("wpn", said, rows, seed=3) == []

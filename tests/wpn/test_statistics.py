@@ -2,6 +2,7 @@ import pytest
 from scipy.stats import binom
 
 from wpn.statistics import (
+    Value,
     area_under_curve,
     bootstrap_mean,
     clustered_rate,
@@ -9,6 +10,7 @@ from wpn.statistics import (
     mcnemar,
     mean_height,
     mean_interval,
+    mean_share,
     paired_difference,
     pairs_for_power,
     rate,
@@ -191,9 +193,28 @@ def test_the_ends_of_an_area_are_those_of_the_normal_approximation_where_scores_
 
 
 def test_a_bootstrapped_mean_is_of_its_observations():
-    found = bootstrap_mean([0.0, 1.0, 1.0, 0.0])
-    assert found.value == 0.5 and 0 <= found.low < 0.5 < found.high <= 1 and found.n == 4
+    found = bootstrap_mean([0.0, 1.0, 1.0, 0.0] * 2)
+    assert found.value == 0.5 and 0 <= found.low < 0.5 < found.high <= 1 and found.n == 8
     assert bootstrap_mean([0.3] * 5).low == pytest.approx(0.3)
+
+
+def test_the_interval_of_a_few_is_students_and_one_alone_has_none():
+    # mean 2, standard error 1, t of one degree of freedom 12.706
+    found = bootstrap_mean([1.0, 3.0])
+    assert (found.value, found.low, found.high) == pytest.approx((2.0, 2 - 12.7062, 2 + 12.7062), abs=1e-3)
+    assert bootstrap_mean([0.4]) == Value(0.4, None, None, 1)
+
+
+def test_a_mean_of_shares_is_never_known_without_a_width():
+    none, all_alike = mean_share([0.0] * 100), mean_share([0.85] * 100)
+    # of 102 observations one is 1: drawn 102 times it comes 0 to 3 times in 95 of 100
+    assert (none.value, none.low, none.n) == (0.0, 0.0, 100) and none.high == pytest.approx(3 / 102, abs=0.011)
+    assert all_alike.low < 0.85 == pytest.approx(all_alike.value) and all_alike.high >= all_alike.value
+    one = mean_share([1.0])
+    assert (one.value, one.high) == (1.0, 1.0) and one.low < 0.4
+    assert none.complement() == Value(1.0, 1 - none.high, 1.0, 100)
+    with pytest.raises(ValueError, match="a mean of no values"):
+        mean_share([])
 
 
 def test_the_number_for_a_power_is_where_the_interval_begins_to_reach_the_limit():

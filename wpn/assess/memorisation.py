@@ -14,7 +14,7 @@ from wpn.config import Memorisation
 from wpn.data.batches import encode_pair
 from wpn.errors import InputError
 from wpn.memorisation import extraction_likelihood, memorisation_accuracy
-from wpn.statistics import bootstrap_mean
+from wpn.statistics import mean_share
 
 
 def memorisation(subject: Subject, settings: Memorisation) -> tuple[dict[str, Any], list[Row]]:
@@ -31,7 +31,7 @@ def memorisation(subject: Subject, settings: Memorisation) -> tuple[dict[str, An
     for side, rows in {"": subject.forgotten, "_unseen": subject.never_seen}.items():
         found = _of(subject, one_of_each_prompt(rows)[: settings.pairs], settings.n)
         for name in ("memorisation_accuracy", "extraction_likelihood") if found else ():
-            named[name + side] = bootstrap_mean([row[name] for row in found], subject.seed).as_dict()
+            named[name + side] = mean_share([row[name] for row in found], subject.seed).as_dict()
         evidence += [{"side": "never_seen" if side else "forgotten", **row} for row in found]
     if not named:
         raise InputError(f"no harmful output has {settings.n} tokens; lower assess.memorisation.n")

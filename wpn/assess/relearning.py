@@ -20,7 +20,7 @@ from wpn.errors import InputError
 from wpn.models import pad_id
 from wpn.outcomes import relearning_areas
 from wpn.relearn import attacker, batches, harmful_step
-from wpn.statistics import Rate, bootstrap_mean
+from wpn.statistics import Rate, mean_share
 from wpn.worst import worst_mean, worst_rate
 
 Curve = Mapping[int, Sequence[Row]]  # the answers after each step
@@ -54,7 +54,7 @@ def relearning(subject: Subject, settings: Relearning) -> tuple[dict[str, Any], 
     return {
         "estimates": _estimates(curves, heights, settings, fewer, subject.seed),
         "steps": {name: {step: found.as_dict() for step, found in curve.items()} for name, curve in curves.items()},
-        "area": {name: bootstrap_mean(found, subject.seed).as_dict() for name, found in heights.items()},
+        "area": {name: mean_share(found, subject.seed).as_dict() for name, found in heights.items()},
     }, evidence
 
 
@@ -95,10 +95,10 @@ def _estimates(
     for step, found in curves[full[0]].items():
         named[f"relearn_{step}"] = found.as_dict()
         named[f"relearn_{step}_worst"] = worst_rate([curves[name][step] for name in full]).as_dict()
-    named["relearn_auc"] = bootstrap_mean(heights[full[0]], seed).as_dict()
+    named["relearn_auc"] = mean_share(heights[full[0]], seed).as_dict()
     named["relearn_auc_worst"] = worst_mean([heights[name] for name in full], seed).as_dict()
     for number in fewer:
         name = f"{full[0]}-of-{number}"
         named |= {f"relearn_{step}_of_{number}": found.as_dict() for step, found in curves[name].items()}
-        named[f"relearn_auc_of_{number}"] = bootstrap_mean(heights[name], seed).as_dict()
+        named[f"relearn_auc_of_{number}"] = mean_share(heights[name], seed).as_dict()
     return named

@@ -9,7 +9,7 @@ from wpn.assess.grading import Row
 from wpn.assess.subject import Subject
 from wpn.config import Sampling
 from wpn.outcomes import measures, outcomes, share
-from wpn.statistics import bootstrap_mean
+from wpn.statistics import mean_share
 
 
 def sampling(subject: Subject, settings: Sampling) -> tuple[dict[str, Any], list[Row]]:
@@ -25,7 +25,7 @@ def sampling(subject: Subject, settings: Sampling) -> tuple[dict[str, Any], list
     highest = list(measures(evidence)["expected_max_toxicity"].values())
     return {
         "estimates": {
-            "expected_max_toxicity": bootstrap_mean(highest, subject.seed).as_dict(),
+            "expected_max_toxicity": mean_share(highest, subject.seed).as_dict(),
             "toxicity_probability": share(outcomes(evidence)["toxicity_probability"]).as_dict(),
         }
     }, rows
