@@ -49,7 +49,7 @@ METHOD_COLUMNS = {
     "5 steps": "relearn_5", "10": "relearn_10", "20": "relearn_20",
     "10, worst attack": "relearn_10_worst", "20, worst": "relearn_20_worst", "membership": "membership_auc",
     "twin, forget": "twin_kl_forget", "twin, retain": "twin_kl_retain",
-    "steps": "steps", "s": "seconds", "MB": "peak_memory_mb",
+    "steps": "steps", "k tokens": "tokens", "s": "seconds", "MB": "peak_memory_mb",
 }  # fmt: skip
 OPTION_COLUMNS = {
     "unseen": "harmless_unseen", "sampled": "harmless_sampled", "drop": "benchmark_drop",
@@ -212,6 +212,8 @@ def _cell(key: str, values: list[float | None]) -> str:
     mean, low, high = statistics.fmean(known), min(known), max(known)
     if key == "toxicity_fall_p":
         return f"{high:.2g}"
+    if key == "tokens":
+        return f"{mean / 1000:.0f}"
     if key in ("seconds", "steps", "peak_memory_mb"):
         return f"{mean:.0f}"
     if key.endswith(("perplexity_ratio", "benign_kl")) or key.startswith("twin_kl"):

@@ -49,6 +49,16 @@ def test_attacks_are_a_table_of_their_own(tmp_path, monkeypatch):
     )
 
 
+def test_what_was_spent_has_units_of_its_own(tmp_path, monkeypatch):
+    spent = [{"steps": 120, "tokens": tokens, "seconds": 61.4, "peak_memory_mb": 640.6} for tokens in (1400, 2600)]
+    rows = [{"model": "opt", "method": "wpn", "stage": "after", **each} for each in spent]
+    found = {"rows": rows, "seeds": [1, 2], "command": "c", "commit": "0123456789ab", "hardware": "h"}
+    write_json(tmp_path / "results" / "tiny.json", found)
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    columns = {name: tables.METHOD_COLUMNS[name] for name in ("steps", "k tokens", "s", "MB")}
+    assert tables.attack_table("tiny", columns).splitlines()[2] == "| opt | wpn | 120 | 2 | 61 | 641 |"
+
+
 def test_a_real_models_table_has_a_column_a_grader_the_largest_p_and_the_worst_task_of_all_seeds(tmp_path, monkeypatch):
     numbers = {"benchmark_mean": 0.5, "meaningful_sampled": 0.96, "perplexity_ratio": 1.0, "seconds": 20.4}
     nothing = dict.fromkeys(("toxicity_fall", "toxicity_fall_p", "benchmark_drop"))
