@@ -1,14 +1,17 @@
 """Methods side by side over seeds, in clones of the toy project."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from pipelines.adopt import document_text, read_document
 from pipelines.compare import ATTACKS_AND_COSTS, RESULTS, compare, tables
-from pipelines.repro import StageFailed
+from pipelines.repro import StageDiverged, StageFailed
+from pipelines.search import _trial
 from tests.pipelines.toy import breaks, run
 from wpn.errors import InputError
 from wpn.files import read_json
@@ -30,10 +33,10 @@ def committed(project: Path) -> Path:
 def searchable(project: Path) -> Path:
     """Three rates of `npo`: its row's, a better one, and the best, of which training diverges."""
     yaml, document = read_document((project / "params.yaml").read_text())
-    document["recipes"]["organism"]["search"] = {"npo": {"learning_rate": [0.001, 0.004]}, "sft": {"kl": [8.0]}}
+    document["recipes"]["organism"]["search"] = {"npo": {"learning_rate": [0.001, 0.004]}}
     document["recipes"]["organism"]["compute"]["workers"] = 2
     (project / "params.yaml").write_text(document_text(yaml, document))
-    rates = {"opt/npo at 0.0002": 0.9, "opt/npo at 0.001": 0.97, "opt/npo at 0.004": 0.99, "opt/sft at 0.004": 0.93}
+    rates = {"opt/npo at 0.0002": 0.9, "opt/npo at 0.001": 0.97, "opt/npo at 0.004": 0.99}
     (project / "quality.json").write_text(json.dumps(rates))
     commit(project)
     return project
@@ -60,26 +63,46 @@ def test_trials_of_every_method_come_first_and_the_best_of_each_is_compared(sear
     run(searchable, "git add -f break")
     commit(searchable)
     said: list[str] = []
-    rows = compare(searchable, ["opt"], ["npo", "sft"], [4], said.append, trials=3)
+    rows = compare(searchable, ["opt"], ["npo"], [4], said.append, trials=3)
     trials = read_json(searchable / "build" / "compare" / "trials.json")
     tried = {(row["method"], row["settings"]["learning_rate"]): row.get("score") for row in trials}
-    assert tried == {("npo", 2e-4): 0.9, ("npo", 0.001): 0.97, ("npo", 0.004): None, ("sft", 4e-3): 0.93}
+    assert tried == {("npo", 2e-4): 0.9, ("npo", 0.001): 0.97, ("npo", 0.004): None}
     (failed,) = (row for row in trials if "failed" in row)
     assert failed["trial"] == diverges and "the loss is not finite at step 2" in failed["failed"]
     # the seed that is compared was trained with what was found: its rate decides how good the toy turns out
-    assert {row["method"]: row["harmless_unseen"] for row in rows if row["method"]} == {"npo": 0.97, "sft": 0.93}
+    assert {row["method"]: row["harmless_unseen"] for row in rows if row["method"]} == {"npo": 0.97}
     assert "opt, npo, trial 0: score 0.900" in said and "organism, npo: trial" in "\n".join(said)
     assert not [line for line in said if "assess" in line and "trials" in line], "the search asks no attack"
 
 
-def test_a_trial_that_fails_for_another_reason_ends_the_search_and_what_was_found_stays(searchable: Path) -> None:
-    breaks(searchable, "evaluate@opt-sft-trial-0", "crash")
-    run(searchable, "git add -f break")
-    commit(searchable)
-    with pytest.raises(StageFailed, match="evaluate@opt-sft-trial-0 failed"):
-        compare(searchable, ["opt"], ["npo", "sft"], [4], lambda _: None, trials=2)
-    kept = read_json(searchable / "build" / "compare" / "trials.json")
-    assert [(row["method"], row["trial"]) for row in kept] == [("npo", 0), ("npo", 1)]
+class Fails:
+    """In place of a StageRunner."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def run(self, *_: Any, **__: Any) -> None:
+        raise self.error
+
+
+def test_of_trials_only_those_that_diverge_have_failed(tmp_path: Path) -> None:
+    row = {"model": "opt", "method": "npo", "trial": 1, "settings": {}}
+    assert _trial(Fails(StageDiverged("loss is nan")), tmp_path, row) == {**row, "failed": "loss is nan"}
+    with pytest.raises(StageFailed, match="no space left"):  # of which the settings are innocent
+        _trial(Fails(StageFailed("no space left")), tmp_path, row)
+
+
+def test_trials_are_written_as_they_come(searchable: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"model": "opt", "method": "npo", "trial": 0, "settings": {}, "score": 0.5}
+
+    def one_and_no_more(*_: Any) -> Iterator[Any]:
+        yield row
+        raise StageFailed("no space left")
+
+    monkeypatch.setattr("pipelines.compare.search", one_and_no_more)
+    with pytest.raises(StageFailed):
+        compare(searchable, ["opt"], ["npo"], [4], print, trials=2)
+    assert read_json(searchable / "build" / "compare" / "trials.json") == [row]
 
 
 def test_a_search_is_made_on_no_seed_that_is_compared_and_needs_something_to_draw(searchable: Path) -> None:
