@@ -81,7 +81,7 @@ def assess(root: Path, checkpoint: str, data_of: str | None, probes: Sequence[st
     with tempfile.TemporaryDirectory(dir=root / "build") as name, atomic_folder(target) as folder:
         files = _files(root, params, checkpoint, Path(name) / "checkpoint")
         (folder / "evidence").mkdir()
-        summary = stages.assess_version(params, model, files, settings, folder / "evidence")
+        summary = stages.assess_version(params, model, checkpoint, files, settings, folder / "evidence")
         described = {"checkpoint": checkpoint, "data_of": model}
         write_json(folder / "summary.json", described | _with_kept(target, summary, folder))
     return _against(root / "build" / "assessment" / model, summary, target)

@@ -69,7 +69,7 @@ def pretrain(params: Params, model_name: str) -> None:
         if row.organism:
             models, tokenizer, curve = _organism(params, model_name, row.organism)
         else:
-            models, tokenizer = _real_model(row)
+            models, tokenizer = _real_model(row, model_name)
         for name, model in models.items():
             save_model(target / name, model, tokenizer)
     folder = BUILD / "models" / model_name
@@ -102,12 +102,12 @@ def _organism(params: Params, model_name: str, organism: Organism) -> tuple[dict
     return {"base": base, "twin": twin}, tokenizer, curve.rows
 
 
-def _real_model(row: Model) -> tuple[dict[str, Any], Any]:
+def _real_model(row: Model, name: str) -> tuple[dict[str, Any], Any]:
     from wpn.models import import_checkpoint
 
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         fetch(row, Path(folder) / "source")
-        model, tokenizer = import_checkpoint(Path(folder) / "source")
+        model, tokenizer = import_checkpoint(Path(folder) / "source", f"the source of models.{name}")
     return {"base": model}, tokenizer
 
 
@@ -465,13 +465,15 @@ def evaluate_version(params: Params, model_name: str, folder: Path) -> dict[str,
         return _evaluate(params, _evaluator(params, model_name), checkpoint, described, evidence)
 
 
-def assess_version(params: Params, model_name: str, folder: Path, settings: Assess, evidence: Path) -> dict[str, Any]:
-    """The summary of the probes on any checkpoint, with a model's data (`wpn assess`)."""
+def assess_version(
+    params: Params, model_name: str, name: str, folder: Path, settings: Assess, evidence: Path
+) -> dict[str, Any]:
+    """The summary of the probes on the files of any checkpoint, with a model's data (`wpn assess`)."""
     from wpn.models import import_checkpoint, save_model
 
-    with tempfile.TemporaryDirectory() as name:
-        save_model(Path(name), *import_checkpoint(folder))
-        return _attack(params, model_name, Path(name), settings, evidence)
+    with tempfile.TemporaryDirectory() as saved:
+        save_model(Path(saved), *import_checkpoint(folder, name))
+        return _attack(params, model_name, Path(saved), settings, evidence)
 
 
 def _evaluate(

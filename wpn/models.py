@@ -94,35 +94,37 @@ def load_model(folder: Path, device: torch.device) -> tuple[PreTrainedModel, Pre
     return model.eval(), tokenizer
 
 
-def import_checkpoint(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def import_checkpoint(folder: Path, name: str = "") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Read a checkpoint as it was fetched, in fp32: safetensors, PyTorch weights (tensors only), or one GGUF file.
 
     A model saved by MLflow keeps its tokenizer in another folder, components/tokenizer.
 
+    Args:
+        name: what the user calls it, for the errors; else they name the files.
     Raises:
         InputError: the files are no checkpoint of a causal language model, or lack some of its weights, which would
             be drawn at random; or their tokenizer knows no word, or no end.
     """
     gguf = sorted(folder.rglob("*.gguf"))
     if gguf:
-        with _checkpoint(gguf[0]):
+        with _checkpoint(name or gguf[0]):
             read = _from_gguf(gguf[0])
-        return _usable(gguf[0], *read)
+        return _usable(name or gguf[0], *read)
     configurations = sorted(folder.rglob("config.json"), key=lambda path: len(path.parts))
     if not configurations:
-        raise InputError(f"{folder} holds no checkpoint (no config.json, no .gguf file); name the files of one")
+        raise InputError(f"{name or folder} holds no checkpoint (no config.json, no .gguf file); name the files of one")
     weights = configurations[0].parent
     apart = sorted(folder.rglob("components/tokenizer"))
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-    with _checkpoint(weights):
+    with _checkpoint(name or weights):
         # transformers reads PyTorch's format with weights_only=True: tensors, and nothing that is run
         model = _whole(weights, **options)
         tokenizer = AutoTokenizer.from_pretrained(apart[0] if apart else weights, **options)
-    return _usable(weights, model, tokenizer)
+    return _usable(name or weights, model, tokenizer)
 
 
 @contextmanager
-def _checkpoint(place: Path) -> Iterator[None]:
+def _checkpoint(place: str | Path) -> Iterator[None]:
     """What transformers raises where it cannot load, in one sentence; that there is no memory left stays as it is."""
     try:
         yield
@@ -163,10 +165,10 @@ def _from_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def _usable(
-    place: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    place: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if tokenizer.eos_token_id is None:
-        raise InputError("the model's tokenizer has no end token, which padding and whole responses need; set one")
+        raise InputError(f"the tokenizer of {place} has no end token, which padding and whole responses need; set one")
     # without its files transformers makes an empty one: the model is asked nothing, and nothing it says is harmful
     known = set(tokenizer(ORDINARY, add_special_tokens=False).input_ids) - set(tokenizer.all_special_ids)
     if len(known) < 2:  # one may stand for all that is unknown
