@@ -114,9 +114,15 @@ def _prefilled(model: PreTrainedModel, batch: Batch) -> Any:
     output = model(
         input_ids=ids, attention_mask=attention, position_ids=positions(attention), use_cache=True, logits_to_keep=1
     )
-    cache = output.get("past_key_values")
-    # a recurrent model has none, and where only some of its layers are recurrent, their state has no rows to select
-    if cache is None or any(hasattr(layer, "conv_states") for layer in cache.layers):
-        return None
-    cache.batch_select_indices(which)
+    if (cache := selectable(output)) is not None:
+        cache.batch_select_indices(which)
     return cache
+
+
+def selectable(output: Any) -> Any:
+    """The keys and values of a model's output, if rows of them can be selected, else None.
+
+    A recurrent model has none, and where only some of its layers are recurrent, their state has no rows to select.
+    """
+    cache = output.get("past_key_values")
+    return None if cache is None or any(hasattr(layer, "conv_states") for layer in cache.layers) else cache

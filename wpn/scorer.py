@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from wpn.data.batches import Row, collate, positions, side_by_side
+from wpn.generate import selectable
 
 Request = tuple[tuple[str, str], list[int], list[int]]  # the two texts, the context's tokens, the continuation's
 Context = tuple[int, ...]
@@ -37,14 +39,23 @@ class ContextOnce(HFLM):
 
     HFLM runs context and continuation together for every choice, and takes log-probabilities over the whole
     vocabulary at every position. Here the choices go on from the context's keys and values, and only their own
-    positions meet the vocabulary. The log-likelihoods are the same.
+    positions meet the vocabulary. The log-likelihoods are the same. A recurrent model has none of these, and is HFLM's.
     """
+
+    @cached_property
+    def _shares(self) -> bool:
+        """Whether the model has keys and values that several continuations can go on from."""
+        with torch.inference_mode():
+            return selectable(self._run([(self.eot_token_id,)]).output) is not None
 
     @torch.inference_mode()
     def _loglikelihood_tokens(
         self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation (nats), and whether greedy decoding finds it; in the order given."""
+        if not self._shares:
+            found: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+            return found
         scores = [(0.0, False)] * len(requests)
         with tqdm(total=len(requests), desc="Running loglikelihood requests", disable=disable_tqdm) as progress:
             for batch, continuations in self._batches(requests):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import JambaConfig, JambaForCausalLM, MambaConfig, MambaForCausalLM, PreTrainedModel
 
 from wpn.config import Organism
 from wpn.data.prepare import train_tokenizer
@@ -38,3 +39,16 @@ def causal_lm(request: pytest.FixtureRequest, tokenizer_file: Path):
     organism = Organism(architecture=request.param, layers=2, width=16, heads=2, positions=64)
     tokenizer = organism_tokenizer(tokenizer_file, request.param)
     return new_model(organism, tokenizer, seed=0).double().eval(), tokenizer
+
+
+def recurrent(vocabulary: int) -> Iterator[PreTrainedModel]:
+    """Mamba, which keeps no keys and values, and Jamba, which does in every other layer."""
+    torch.manual_seed(0)
+    yield MambaForCausalLM(MambaConfig(vocab_size=vocabulary, hidden_size=16, num_hidden_layers=2, state_size=4))
+    yield JambaForCausalLM(
+        JambaConfig(
+            vocab_size=vocabulary, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=2, attn_layer_period=2, attn_layer_offset=1, num_experts=1, num_experts_per_tok=1,
+            mamba_d_state=4, mamba_dt_rank=4, use_mamba_kernels=False,
+        )
+    )  # fmt: skip

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from transformers import JambaConfig, JambaForCausalLM, MambaConfig, MambaForCausalLM
 
+from tests.wpn.conftest import recurrent
 from wpn.generate import Draw, continue_prompts
 
 PROMPTS = ["user : your garden is awful .\nbot :", "user : hello\nbot :", "the cow"]
@@ -22,19 +22,6 @@ def test_samples_are_reproducible_and_differ_between_seeds(causal_lm):
         model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, temperature=1.0, seed=seed
     )
     assert sample(1) == sample(1) != sample(2)
-
-
-def recurrent(vocabulary):
-    """Mamba, which keeps no keys and values, and Jamba, which does in every other layer."""
-    torch.manual_seed(0)
-    yield MambaForCausalLM(MambaConfig(vocab_size=vocabulary, hidden_size=16, num_hidden_layers=2, state_size=4))
-    yield JambaForCausalLM(
-        JambaConfig(
-            vocab_size=vocabulary, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-            num_key_value_heads=2, attn_layer_period=2, attn_layer_offset=1, num_experts=1, num_experts_per_tok=1,
-            mamba_d_state=4, mamba_dt_rank=4, use_mamba_kernels=False,
-        )
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("causal_lm", ["gpt_neo"], indirect=True)

@@ -105,7 +105,7 @@ def test_a_checkpoint_without_tokenizer_files_is_refused_and_not_given_an_empty_
         model.save_pretrained(tmp_path / name)
         with pytest.raises(InputError, match=rf"{name} has no tokenizer that knows any word .*; add its files"):
             import_checkpoint(tmp_path / name)
-        with pytest.raises(InputError, match="^hub:somebody/model has no tokenizer"):  # not a folder nobody has seen
+        with pytest.raises(InputError, match="hub:somebody/model has no tokenizer"):  # not a folder nobody has seen
             import_checkpoint(tmp_path / name, "hub:somebody/model")
 
 

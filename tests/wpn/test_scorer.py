@@ -3,6 +3,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tests.wpn.conftest import recurrent
 from wpn.scorer import ContextOnce
 
 
@@ -53,6 +54,13 @@ def test_the_scores_are_those_of_lm_eval_for_llama(llama):
     assert_same_as_lm_eval(*llama)
 
 
+@pytest.mark.parametrize("causal_lm", ["gpt_neo"], indirect=True)
+def test_a_recurrent_model_is_scored_by_lm_eval_itself(causal_lm):
+    tokenizer = causal_lm[1]
+    for model in recurrent(len(tokenizer)):
+        assert_same_as_lm_eval(model.eval(), tokenizer)
+
+
 def test_a_context_is_run_once(causal_lm):
     model, tokenizer = causal_lm
     run = []
@@ -61,4 +69,4 @@ def test_a_context_is_run_once(causal_lm):
     asked = [(("", ""), context, [token, 6, 7]) for token in (8, 9, 10, 11)]
     ContextOnce(model, tokenizer=tokenizer, batch_size=4)._loglikelihood_tokens(asked, disable_tqdm=True)
     hook.remove()
-    assert run == [10, 4 * 2]  # a continuation's last token is never run
+    assert run == [1, 10, 4 * 2]  # one to see what the model keeps; a continuation's last token is never run
