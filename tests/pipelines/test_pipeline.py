@@ -318,7 +318,8 @@ def test_another_grader_samples_and_retrains_nothing(project):
             run(project, "dvc", "repro", "--single-item", stage)
         changed = {name.partition("@")[0] for name in dag.read(project).changed}
         measured = {"assess", "assess-reference", "evaluate", "evaluate-reference"}
-        assert changed == measured | {"report"}, "which has what preparing took"
+        # the report has what preparing took, which may be the same to a hundredth of a second
+        assert changed - {"report"} == measured
     finally:
         (project / "params.yaml").write_text(text)
         run(project, "dvc", "repro", "prepare@opt")
