@@ -96,10 +96,5 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(2)
 
 
-def call(folder: Path, module: str, *arguments: str) -> None:
-    """Run `python -m module` in a folder, with its output passed on."""
-    subprocess.run([sys.executable, "-m", module, *arguments], cwd=folder, check=True)
-
-
 def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()

@@ -20,9 +20,11 @@ from wpn.search import best
 
 def main() -> None:
     """Search, and write all trials."""
-    known = load_params(ROOT / "params.yaml").recipes["organism"].search
+    original = load_params(ROOT / "params.yaml")
+    known = original.recipes["organism"].search
+    organisms = [name for name, row in original.models.items() if row.recipe == "organism"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="gpt-neo")
+    parser.add_argument("--model", choices=organisms, default="gpt-neo")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--methods", nargs="+", choices=known, default=list(known))

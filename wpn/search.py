@@ -53,6 +53,8 @@ def score(numbers: Mapping[str, float]) -> float:
 def best(trials: Sequence[Row]) -> dict[str, Row]:
     """{method: the trial with the best mean score over the models}; of two that are as good the earlier one.
 
+    Its row is that of the first model, with the mean score.
+
     Args:
         trials: method, trial, settings, and score or `failed`, of each model; what failed on one model is out.
     Raises:
