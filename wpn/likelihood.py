@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.data.batches import Batch, Row, collate, encode_pair, encode_text, positions, side_by_side
+from wpn.data.batches import Batch, Row, collate, encode_pair, encode_text, positions
 from wpn.models import pad_id, positions_of
 
 
@@ -58,8 +58,9 @@ def row_log_likelihoods(
     """Sum of the log-likelihoods of a row's counted tokens (nats), and their number; in the order of the rows."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))  # little padding
     found: list[tuple[float, int]] = []
-    for chosen in side_by_side([rows[i] for i in order], batch_size, positions_of(model)):
-        batch = collate(chosen, pad_id(tokenizer), side="both").to(model.device)
+    for start in range(0, len(order), batch_size):
+        chosen = [rows[i] for i in order[start : start + batch_size]]
+        batch = collate(chosen, pad_id(tokenizer), "both", positions_of(model)).to(model.device)
         values, mask = token_log_likelihoods(forward(model, batch).logits, batch)
         found += zip(values.sum(1).tolist(), mask.sum(1).tolist(), strict=True)
     in_order = dict(zip(order, found, strict=True))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.data.batches import Row, collate, side_by_side
+from wpn.data.batches import Row, collate
 from wpn.generate import continue_tokens
 from wpn.likelihood import forward
 from wpn.models import pad_id, positions_of
@@ -33,8 +33,9 @@ def memorisation_accuracy(
         passages: (context, counted tokens) of at least one each.
     """
     shares = []
-    for rows in side_by_side(passages, batch_size, positions_of(model)):
-        batch = collate(rows, pad_id(tokenizer), side="both").to(model.device)
+    for start in range(0, len(passages), batch_size):
+        rows = passages[start : start + batch_size]
+        batch = collate(rows, pad_id(tokenizer), "both", positions_of(model)).to(model.device)
         guessed = forward(model, batch).logits[:, :-1].argmax(dim=2)  # (B, K-1)
         first = batch.ids.shape[1] - guessed.shape[1]
         counted = batch.response[:, first:]

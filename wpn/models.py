@@ -107,7 +107,7 @@ def import_checkpoint(folder: Path, name: str = "") -> tuple[PreTrainedModel, Pr
     """
     gguf = sorted(folder.rglob("*.gguf"))
     if gguf:
-        with _checkpoint(name or gguf[0]):
+        with loading(name or gguf[0], "a causal language model"):
             read = _from_gguf(gguf[0])
         return _usable(name or gguf[0], *read)
     configurations = sorted(folder.rglob("config.json"), key=lambda path: len(path.parts))
@@ -116,7 +116,7 @@ def import_checkpoint(folder: Path, name: str = "") -> tuple[PreTrainedModel, Pr
     weights = configurations[0].parent
     apart = sorted(folder.rglob("components/tokenizer"))
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-    with _checkpoint(name or weights):
+    with loading(name or weights, "a causal language model"):
         # transformers reads PyTorch's format with weights_only=True: tensors, and nothing that is run
         model = _whole(weights, **options)
         tokenizer = AutoTokenizer.from_pretrained(apart[0] if apart else weights, **options)
@@ -124,8 +124,15 @@ def import_checkpoint(folder: Path, name: str = "") -> tuple[PreTrainedModel, Pr
 
 
 @contextmanager
-def _checkpoint(place: str | Path) -> Iterator[None]:
-    """What transformers raises where it cannot load, in one sentence; that there is no memory left stays as it is."""
+def loading(place: str | Path, kind: str) -> Iterator[None]:
+    """What transformers raises where it cannot load, in one sentence; that there is no memory left stays as it is.
+
+    Args:
+        place: what is loaded, as the user knows it.
+        kind: what it should be a checkpoint of.
+    Raises:
+        InputError: it cannot be loaded.
+    """
     try:
         yield
     except UnpicklingError:  # whose text advises to run what the file holds
@@ -133,12 +140,14 @@ def _checkpoint(place: str | Path) -> Iterator[None]:
             f"{place} holds PyTorch weights that are damaged or more than tensors, of which nothing is run; fetch them "
             "again, or convert them to safetensors"
         ) from None
-    except LOADING_ERRORS as error:
-        if out_of_memory(error):
+    except InputError:
+        raise
+    except Exception as error:
+        known = isinstance(error, LOADING_ERRORS) or type(error) is Exception  # the latter by tokenizers, of its files
+        if out_of_memory(error) or not known:
             raise
         raise InputError(
-            f"{place} is no checkpoint of a causal language model that transformers can load "
-            f"({_reason(error)}); fetch all its files"
+            f"{place} is no checkpoint of {kind} that transformers can load ({_reason(error)}); fetch all its files"
         ) from None
 
 
@@ -169,14 +178,22 @@ def _usable(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if tokenizer.eos_token_id is None:
         raise InputError(f"the tokenizer of {place} has no end token, which padding and whole responses need; set one")
-    # without its files transformers makes an empty one: the model is asked nothing, and nothing it says is harmful
+    check_knows_words(place, tokenizer)
+    return model.eval(), tokenizer
+
+
+def check_knows_words(place: str | Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse the empty tokenizer that transformers makes without its files, with which every text is the same nothing.
+
+    Raises:
+        InputError: it knows no word of ordinary text.
+    """
     known = set(tokenizer(ORDINARY, add_special_tokens=False).input_ids) - set(tokenizer.all_special_ids)
     if len(known) < 2:  # one may stand for all that is unknown
         raise InputError(
             f"{place} has no tokenizer that knows any word of ordinary text; add its files (tokenizer.json), or name "
             "the folder that holds them too"
         )
-    return model.eval(), tokenizer
 
 
 def _reason(error: BaseException) -> str:

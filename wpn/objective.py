@@ -12,6 +12,7 @@ from wpn.data.forget import Step
 from wpn.likelihood import forward, token_log_likelihoods, wide
 from wpn.losses.cross_entropy import cross_entropy
 from wpn.losses.kl import forward_kl
+from wpn.models import positions_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Models:
 
     def collate(self, rows: list[Row]) -> Batch:
         """Rows as a batch on the model's device."""
-        return collate(rows, self.fill, side="both").to(self.trained.device)
+        return collate(rows, self.fill, "both", positions_of(self.trained)).to(self.trained.device)
 
     def log_likelihoods(self, rows: list[Row]) -> tuple[Tensor, Tensor]:
         """(R, T) log-likelihoods of the counted tokens under the model in training, and the (R, T) mask."""

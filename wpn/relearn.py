@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from wpn.config import Attack
-from wpn.data.batches import Row, collate, parts, side_by_side
+from wpn.data.batches import Row, collate, parts
 from wpn.likelihood import forward, token_log_likelihoods
 from wpn.losses.cross_entropy import cross_entropy
 from wpn.models import positions_of
@@ -67,12 +67,10 @@ def harmful_step(
     optimizer.zero_grad(set_to_none=True)
     found = 0.0
     for part in parts(rows, min(accumulation, len(rows))):
-        for chosen in side_by_side(part, len(part), positions_of(model)):
-            batch = collate(chosen, fill, side="both").to(model.device)
-            loss = cross_entropy(*token_log_likelihoods(forward(model, batch).logits, batch))
-            loss = loss * (len(chosen) / len(rows))
-            loss.backward()
-            found += loss.item()
+        batch = collate(part, fill, "both", positions_of(model)).to(model.device)
+        loss = cross_entropy(*token_log_likelihoods(forward(model, batch).logits, batch)) * (len(part) / len(rows))
+        loss.backward()
+        found += loss.item()
     nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
     optimizer.step()
     return found

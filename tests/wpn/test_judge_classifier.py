@@ -2,7 +2,6 @@
 
 import math
 import os
-import pickle
 from pathlib import Path
 
 import pytest
@@ -131,7 +130,7 @@ def test_a_bin_runs_nothing(tmp_path):
     bert(tmp_path, **SINGLE_LABEL)
     (tmp_path / "model.safetensors").unlink()
     torch.save({"classifier.bias": Payload()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
+    with pytest.raises(InputError, match="holds PyTorch weights that are damaged or more than tensors"):
         ClassifierJudge.load(tmp_path, ["hate"], CPU)
     assert not (tmp_path / "ran").exists()
 
@@ -143,6 +142,24 @@ def test_unknown_labels_are_answered_by_the_known_ones(tmp_path, labels, wanted)
     bert(tmp_path, **SINGLE_LABEL)
     with pytest.raises(InputError, match=f"has the labels nothate, hate, slur, but {wanted} should be harmful"):
         ClassifierJudge.load(tmp_path, labels, CPU)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("content", ["", "{", '{"model": {"type": "WordLevel", "vocab": 7}}'])
+def test_a_damaged_checkpoint_is_said(tmp_path, name, content):
+    bert(tmp_path, **SINGLE_LABEL)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=r"is no checkpoint of a classifier that transformers can load \(.+\); fetch"):
+        ClassifierJudge.load(tmp_path, ["hate"], CPU)
+
+
+def test_a_judge_without_its_tokenizer_is_refused(tmp_path):
+    """Footgun: transformers makes an empty one, and every text would be judged as the same nothing."""
+    bert(tmp_path, **SINGLE_LABEL)
+    for file in tmp_path.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(InputError, match="has no tokenizer that knows any word of ordinary text"):
+        ClassifierJudge.load(tmp_path, ["hate"], CPU)
 
 
 def test_a_checkpoint_that_cannot_judge_is_refused(tmp_path):

@@ -142,11 +142,35 @@ def test_accumulation_equals_the_large_batch(causal_lm, method, parts):
     model, tokenizer = causal_lm
     models, step = _models(model, tokenizer), _step(tokenizer)
     step = Step(step.examples, [*step.retain, *step.retain[:1]])  # as many micro-batches, of other sizes
+    _same_however_cut(models, step, method, parts)
+
+
+@every_method
+def test_examples_that_fit_are_learnt_from_though_padded_to_one_length_they_do_not(causal_lm, method):
+    """Footgun: GPT-Neo breaks where padding passes its last position. The gradient is the one of each by itself."""
+    models = _models(*causal_lm)
+    short, long = [5, 6, 7], [8, *range(5, 15)] * 3
+    pairs = [(long, [short, short[1:]], long[:4]), (short, [long, long[3:]], short[::-1])]
+    step = Step(
+        [
+            Example(
+                (prompt, answers[0]), [(prompt, answer) for answer in answers], (prompt, answers[0][::-1]),
+                (text[:1], text[1:]), [range(1, len(answer) + 1) for answer in answers],
+            )
+            for prompt, answers, text in pairs
+        ],
+        [(short, long), (long, short)],
+    )  # fmt: skip
+    assert len(long + short) <= models.trained.config.max_position_embeddings < len(long + long)
+    _same_however_cut(models, step, method, parts=2)
+
+
+def _same_however_cut(models, step, method, parts):
     gradients, rows = [], []
     for accumulation in (1, parts):
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        optimizer = torch.optim.SGD(models.trained.parameters(), lr=0.0)
         rows.append(update(models, optimizer, step, method, accumulation))
-        gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+        gradients.append([p.grad.clone() for p in models.trained.parameters() if p.grad is not None])
     # the row has the norm of the gradient before it is clipped, which would hide a factor
     assert rows[0] == pytest.approx(rows[1], abs=1e-6, rel=1e-6) and rows[0]["gradient_norm"] > 0
     for whole, accumulated in zip(*gradients, strict=True):

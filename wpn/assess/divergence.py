@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.data.batches import collate, encode_pair, side_by_side
+from wpn.data.batches import collate, encode_pair
 from wpn.likelihood import forward, wide
 from wpn.losses.kl import forward_kl
 from wpn.models import pad_id, positions_of
@@ -44,8 +44,9 @@ def divergences(
     frozen, tokenizer = other
     pairs = [encode_pair(tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     found: list[float] = []
-    for chosen in side_by_side(pairs, batch_size, min(positions_of(frozen), positions_of(model))):
-        batch = collate(chosen, pad_id(tokenizer), side="both").to(model.device)
+    most = min(positions_of(frozen), positions_of(model))
+    for start in range(0, len(pairs), batch_size):
+        batch = collate(pairs[start : start + batch_size], pad_id(tokenizer), "both", most).to(model.device)
         before, after = (wide(forward(one, batch).logits[:, :-1]) for one in (frozen, model))  # (B, K-1, V)
         counted = batch.response[:, -before.shape[1] :]  # (B, K-1)
         rows = zip(before.split(1), after.split(1), counted.split(1), strict=True)

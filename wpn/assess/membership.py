@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from wpn.assess.grading import Row
 from wpn.assess.subject import Subject
 from wpn.config import Membership
-from wpn.data.batches import collate, encode_pair, side_by_side
+from wpn.data.batches import collate, encode_pair
 from wpn.errors import InputError
 from wpn.likelihood import forward, token_log_likelihoods, wide
 from wpn.models import pad_id, positions_of
@@ -72,8 +72,9 @@ def scores(
     """
     pairs = [encode_pair(tokenizer, row["prompt"], row["harmful_output"], row["complete"]) for row in rows]
     found: list[tuple[Tensor, Tensor]] = []  # of each output's tokens
-    for chosen in side_by_side(pairs, batch_size, positions_of(model)):
-        batch = collate(chosen, pad_id(tokenizer), side="both").to(model.device)
+    for start in range(0, len(pairs), batch_size):
+        chosen = pairs[start : start + batch_size]
+        batch = collate(chosen, pad_id(tokenizer), "both", positions_of(model)).to(model.device)
         logits = forward(model, batch).logits
         values, mask = token_log_likelihoods(logits, batch)  # (B, K-1) each
         known = zip(values, standardised(logits[:, :-1], values), mask.bool(), strict=True)

@@ -1,6 +1,7 @@
 """Token batches: padding, and pairs of prompt and response with the mask of the response."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -65,7 +66,7 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, complete: bool = 
     return tokens[:1], tokens[1:]
 
 
-def collate(rows: Sequence[Row], fill: int, side: str = "right") -> Batch:
+def collate(rows: Sequence[Row], fill: int, side: str = "right", most: float = math.inf) -> Batch:
     """Pad rows of (context tokens, counted tokens) to one length.
 
     Args:
@@ -73,8 +74,12 @@ def collate(rows: Sequence[Row], fill: int, side: str = "right") -> Batch:
         fill: id to pad with; only the masks tell what is padding.
         side: where the padding goes: "right", "left", or "both": contexts left and counted tokens right, so that the
             counted ones of all rows begin in one column and few positions need logits.
+        most: positions of the model (`wpn.models.positions_of`), in which every row has room. Where padding on both
+            sides would reach past them it is on the right: GPT-Neo breaks there, though no token stands there.
     """
     longest = _longest(rows)
+    if side == "both" and sum(longest) > most:
+        side = "right"
     length = sum(longest) if side == "both" else max(len(context) + len(counted) for context, counted in rows)
     ids, attention, response = [], [], []
     for context, counted in rows:
@@ -88,10 +93,10 @@ def collate(rows: Sequence[Row], fill: int, side: str = "right") -> Batch:
 
 
 def side_by_side(rows: Sequence[Row], size: int, most: float) -> Iterator[list[Row]]:
-    """Batches of `size` rows, in their order, for `collate` with padding on both sides.
+    """Batches of `size` rows, in their order, whose contexts are run first, padded on the left, and go on from there.
 
     One whose padding would reach past the model's last position is cut up by the length of the contexts, so that it
-    reaches no further than the longest row: GPT-Neo breaks there, though no token stands at such a position.
+    reaches no further than the longest row.
 
     Args:
         most: positions of the model (`wpn.models.positions_of`); every row has room in them.

@@ -19,7 +19,7 @@ from transformers import (
 
 from wpn.data.batches import collate
 from wpn.errors import InputError
-from wpn.models import pad_id
+from wpn.models import check_knows_words, loading, pad_id
 
 BATCH = 32  # texts at a time
 MULTI_LABEL = "multi_label_classification"  # transformers' name for labels that do not exclude one another
@@ -37,17 +37,22 @@ class ClassifierJudge:
         """Load a checkpoint in fp32; no code of it is run, and a pytorch_model.bin is read with weights_only.
 
         Raises:
-            InputError: there is no checkpoint, it lacks weights, or it does not know the labels.
+            InputError: there is no checkpoint, it cannot be read, it lacks weights or a tokenizer, or it does not know
+                the labels.
         """
         if not (folder / "config.json").exists():
             raise InputError(f"{folder} holds no checkpoint (no config.json); fetch the judge, or correct its path")
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True, output_loading_info=True
-        )  # use_safetensors is left open: safetensors where they are, else the .bin, for older judges have nothing else
-        if missing := sorted(loading["missing_keys"]):
+        options = {"trust_remote_code": False, "local_files_only": True}
+        with loading(folder, "a classifier"):
+            # use_safetensors is left open: safetensors where they are, else the .bin: older judges have nothing else
+            model, found = AutoModelForSequenceClassification.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, **options
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        if missing := sorted(found["missing_keys"]):
             raise InputError(f"{folder} lacks the weights {', '.join(missing)}; choose a checkpoint with a classifier")
+        check_knows_words(folder, tokenizer)
         harmful = _label_numbers(model.config, harmful_labels, folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         if model.config.pad_token_id is None:  # decoders look for the last token that is not padding
             model.config.pad_token_id = pad_id(tokenizer)
         return cls(model.to(device), tokenizer, harmful)

@@ -62,5 +62,5 @@ def _weights(mask: Tensor, examples: list[Example], kind: str) -> Tensor:
         return position_weights(mask, kind)
     weights = position_weights(mask, "uniform")
     for row, harm in enumerate((harm for example in examples for harm in example.harm), start=len(examples)):
-        weights[row, : len(harm)] = torch.tensor(harm).to(weights) / sum(harm)
+        weights[row, mask[row].bool()] = torch.tensor(harm).to(weights) / sum(harm)
     return weights
