@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from wpn.data.batches import Batch, collate, positions
 from wpn.models import pad_id
@@ -69,6 +70,7 @@ def continue_tokens(
             input_ids=batch.ids, attention_mask=batch.attention, past_key_values=_prefilled(model, batch),
             max_new_tokens=max_new_tokens, pad_token_id=pad_id(tokenizer), eos_token_id=tokenizer.eos_token_id,
             do_sample=False, logits_processor=LogitsProcessorList(draw),
+            use_cache=True,  # a checkpoint may say no, as many that were tuned do, and go astray with a cache begun
         )  # fmt: skip
         for i, tokens in zip(chosen, output[:, batch.ids.shape[1] :].tolist(), strict=True):
             rows[i] = tokens
@@ -122,7 +124,10 @@ def _prefilled(model: PreTrainedModel, batch: Batch) -> Any:
 def selectable(output: Any) -> Any:
     """The keys and values of a model's output, if rows of them can be selected, else None.
 
-    A recurrent model has none, and where only some of its layers are recurrent, their state has no rows to select.
+    A recurrent model has none, and of what some architectures keep beside keys and values (states of recurrent layers,
+    compressed entries) transformers selects no rows.
     """
     cache = output.get("past_key_values")
-    return None if cache is None or any(hasattr(layer, "conv_states") for layer in cache.layers) else cache
+    layers = getattr(cache, "layers", [])
+    plain = all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+    return cache if layers and plain else None

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from wpn.config import Organism, Precision
+from wpn.data.batches import collate, positions
 from wpn.errors import InputError
 
 # what transformers and the libraries below it raise on files that are not what their names say
@@ -33,6 +34,7 @@ LOADING_ERRORS = (
     OSError, EOFError, ImportError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError,
     SafetensorError, StrictDataclassError, struct.error,
 )  # fmt: skip
+TOLERATED = 1e-3  # total variation between two runs of one model: rounding, and no more
 ORDINARY = "user : is it you who has the cow ? bot : no , and I thank you for all that you said ."
 
 
@@ -103,7 +105,7 @@ def import_checkpoint(folder: Path, name: str = "") -> tuple[PreTrainedModel, Pr
         name: what the user calls it, for the errors; else they name the files.
     Raises:
         InputError: the files are no checkpoint of a causal language model, or lack some of its weights, which would
-            be drawn at random; or their tokenizer knows no word, or no end.
+            be drawn at random; or their tokenizer knows no word, or no end; or padding is text to the model.
     """
     gguf = sorted(folder.rglob("*.gguf"))
     if gguf:
@@ -179,7 +181,8 @@ def _usable(
     if tokenizer.eos_token_id is None:
         raise InputError(f"the tokenizer of {place} has no end token, which padding and whole responses need; set one")
     check_knows_words(place, tokenizer)
-    return model.eval(), tokenizer
+    _check_heeds_padding(place, model.eval(), tokenizer)
+    return model, tokenizer
 
 
 def check_knows_words(place: str | Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -194,6 +197,26 @@ def check_knows_words(place: str | Path, tokenizer: PreTrainedTokenizerBase) -> 
             f"{place} has no tokenizer that knows any word of ordinary text; add its files (tokenizer.json), or name "
             "the folder that holds them too"
         )
+
+
+@torch.inference_mode()
+def _check_heeds_padding(place: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a model to which padding is text, as it is to RWKV: what it says would depend on the rest of the batch."""
+    tokens = tokenizer(ORDINARY).input_ids[:8]
+    alone, beside = (_next_token(model, rows) for rows in ([tokens[:4]], [tokens, tokens[:4]]))  # (V,) each
+    if (alone - beside).abs().sum() / 2 > TOLERATED:
+        raise InputError(
+            f"the {model.config.model_type} model of {place} does not leave padding out in front of a prompt, so that "
+            "its answers in batches would not be its own; choose a model of another architecture"
+        )
+
+
+def _next_token(model: PreTrainedModel, rows: list[list[int]]) -> Tensor:
+    """(V,) probabilities of what follows the last row."""
+    batch = collate([(row, []) for row in rows], 0, side="left").to(model.device)
+    output = model(batch.ids, attention_mask=batch.attention, position_ids=positions(batch.attention), use_cache=False)
+    probabilities: Tensor = output.logits[-1, -1].float().softmax(dim=0)
+    return probabilities
 
 
 def _reason(error: BaseException) -> str:

@@ -24,6 +24,15 @@ def test_samples_are_reproducible_and_differ_between_seeds(causal_lm):
     assert sample(1) == sample(1) != sample(2)
 
 
+def test_a_checkpoint_that_was_saved_with_use_cache_off_goes_on_from_the_whole_prompt(causal_lm):
+    """Footgun: tuned with gradient checkpointing, it is saved so, and `generate` would append the prompt once more."""
+    model, tokenizer = causal_lm
+    expected = continue_prompts(model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=1)
+    model.config.use_cache = model.generation_config.use_cache = False
+    assert continue_prompts(model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=1) == expected
+    assert continue_prompts(model, tokenizer, PROMPTS * 2, max_new_tokens=6, batch_size=6) == expected * 2
+
+
 @pytest.mark.parametrize("causal_lm", ["gpt_neo"], indirect=True)
 def test_a_recurrent_model_samples_too_and_begins_every_sample_with_the_whole_prompt(causal_lm):
     # footgun: its state cannot be shared among the samples of a prompt as keys and values can

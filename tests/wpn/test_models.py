@@ -9,7 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
 from torch import nn
-from transformers import BloomConfig, BloomForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    RwkvConfig,
+    RwkvForCausalLM,
+)
 
 from wpn import models as module
 from wpn.errors import InputError
@@ -116,6 +124,18 @@ def test_a_tokenizer_to_which_every_word_is_unknown_is_refused(causal_lm, tmp_pa
         tmp_path, causal_lm[0].float(), PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", **told)
     )
     with pytest.raises(InputError, match="has no tokenizer that knows any word of ordinary text"):
+        import_checkpoint(tmp_path)
+
+
+def test_a_model_to_which_padding_is_text_is_refused(causal_lm, tmp_path: Path):
+    """Footgun: RWKV ignores the attention mask, so that what it answers depends on the longest prompt beside it."""
+    torch.manual_seed(0)
+    settings = {"hidden_size": 16, "num_hidden_layers": 2, "attention_hidden_size": 16, "context_length": 64}
+    model = RwkvForCausalLM(RwkvConfig(vocab_size=len(causal_lm[1]), **settings))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    save_model(tmp_path, model, causal_lm[1])
+    with pytest.raises(InputError, match=r"the rwkv model of .* does not leave padding out in front of a prompt, .*"):
         import_checkpoint(tmp_path)
 
 
