@@ -1,6 +1,7 @@
 """Making, loading and saving causal language models and their tokenizers."""
 
 import copy
+import logging
 import math
 import struct
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from transformers import (
 from wpn.config import Organism, Precision
 from wpn.data.batches import collate, positions
 from wpn.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 # what transformers and the libraries below it raise on files that are not what their names say
 LOADING_ERRORS = (
@@ -105,7 +108,8 @@ def import_checkpoint(folder: Path, name: str = "") -> tuple[PreTrainedModel, Pr
         name: what the user calls it, for the errors; else they name the files.
     Raises:
         InputError: the files are no checkpoint of a causal language model, or lack some of its weights, which would
-            be drawn at random; or their tokenizer knows no word, or no end; or padding is text to the model.
+            be drawn at random; or their tokenizer knows no word or no end, or ends every text; or padding is text to
+            the model.
     """
     gguf = sorted(folder.rglob("*.gguf"))
     if gguf:
@@ -181,6 +185,17 @@ def _usable(
     if tokenizer.eos_token_id is None:
         raise InputError(f"the tokenizer of {place} has no end token, which padding and whole responses need; set one")
     check_knows_words(place, tokenizer)
+    if tokenizer(ORDINARY).input_ids[-1] == tokenizer.eos_token_id:
+        raise InputError(
+            f"the tokenizer of {place} puts its end token behind every text, so that a prompt would be over before it "
+            "is answered; save it with add_eos_token off"
+        )
+    rows = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id >= rows:
+        logger.warning(
+            "the pad token of %s has no embedding (%d, of %d): left out", place, tokenizer.pad_token_id, rows
+        )
+        tokenizer.pad_token = None
     _check_heeds_padding(place, model.eval(), tokenizer)
     return model, tokenizer
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
+from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import (
     BloomConfig,
@@ -21,6 +22,7 @@ from transformers import (
 
 from wpn import models as module
 from wpn.errors import InputError
+from wpn.generate import continue_prompts
 from wpn.models import import_checkpoint, in_precision, load_model, positions_of, save_model, uses_bf16
 
 
@@ -125,6 +127,32 @@ def test_a_tokenizer_to_which_every_word_is_unknown_is_refused(causal_lm, tmp_pa
     )
     with pytest.raises(InputError, match="has no tokenizer that knows any word of ordinary text"):
         import_checkpoint(tmp_path)
+
+
+def test_a_tokenizer_that_ends_every_text_is_refused(causal_lm, tmp_path: Path):
+    """Footgun: saved with add_eos_token on, as for training, it would end the prompt before it is answered."""
+    model, tokenizer = causal_lm
+    end = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    save_model(tmp_path, model.float(), tokenizer)
+    with pytest.raises(InputError, match=r"puts its end token behind every text, .*; save it with add_eos_token off"):
+        import_checkpoint(tmp_path)
+
+
+def test_a_pad_token_without_an_embedding_is_left_out(causal_lm, tmp_path: Path, caplog):
+    """Footgun: added to a tokenizer and not to the model, it would be looked up behind the last row."""
+    model, tokenizer = causal_lm
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    assert tokenizer.pad_token_id >= model.config.vocab_size
+    save_model(tmp_path, model.float(), tokenizer)
+    imported, own = import_checkpoint(tmp_path)
+    assert own.pad_token is None and "has no embedding" in caplog.text
+    prompts = ["the cow", "the cow eats grass and is"]
+    assert len(continue_prompts(imported, own, prompts, max_new_tokens=3, batch_size=2)) == 2
+    save_model(tmp_path / "saved", imported, own)
+    assert load_model(tmp_path / "saved", torch.device("cpu"))[1].pad_token is None
 
 
 def test_a_model_to_which_padding_is_text_is_refused(causal_lm, tmp_path: Path):
