@@ -120,11 +120,14 @@ def model_source(value: str, root: Path) -> dict[str, Any]:
 
 
 def _put(table: Any, name: str, row: dict[str, Any], value: str) -> None:
-    """A new row, or the new content of the same place; a row of another place is never taken over."""
+    """A new row, or the new content of the same place; a row of another place is never taken over.
+
+    A model keeps the recipe that its row has by now: its user may have given it one.
+    """
     present = table.setdefault(name, row)
     if _place(present) != _place(row):
         raise InputError(f"the name {name!r} that {value} would get is another row's; rename the file or folder")
-    present.update(row)
+    present.update({key: value for key, value in row.items() if key != "recipe"})
 
 
 def _place(row: Any) -> tuple[str, str] | None:
@@ -152,7 +155,7 @@ def _said(found: str | list[str]) -> str:
 def _data_set(document: Any, params: Params, option: str, value: str, root: Path) -> str:
     if value in params.datasets:
         return value
-    found = re.fullmatch(r"(?:(?P<format>[a-z0-9-]+)=)?(?P<kind>path|hub):(?P<place>.+)", value)
+    found = re.fullmatch(r"(?:(?P<format>[a-z0-9_-]+)=)?(?P<kind>path|hub):(?P<place>.+)", value)
     if not found:
         raise InputError(
             f"unknown data set {value!r} for --{option}; known: {', '.join(params.datasets)}; "

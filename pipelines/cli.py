@@ -37,7 +37,7 @@ Choose = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
-        help="A row of `models`, path:FOLDER, hub:REPOSITORY[@REVISION] or models:/NAME/VERSION; may be repeated.",
+        help="A row of `models`, path:FOLDER, hub:REPOSITORY\\[@REVISION] or models:/NAME/VERSION; may be repeated.",
     ),
 ]
 DataSet = typer.Option(help="A row of `datasets`, [FORMAT=]path:PLACE or [FORMAT=]hub:REPOSITORY.", metavar="DATA SET")
@@ -278,11 +278,12 @@ def rollback(
 ) -> None:
     """Take the champion out of production, and put an earlier one (or --to) in its place, at once."""
     from pipelines import promotion
+    from pipelines.server import known_server
 
     done = promotion.rollback(_registry(), name, to, by, reason)
     words = f"version {done.to} is champion again, in place of {done.replaced or 'none'}"
     print(f"{name}: {words}.")
-    if os.environ.get("PREFECT_API_URL"):  # else nobody listens
+    if known_server():  # else nobody listens
         from pipelines import events
 
         events.tell("rolled-back", name, f"{words} ({reason})", done.as_dict())
@@ -352,7 +353,10 @@ def override(name: Name, version: Version, by: By, reason: Reason) -> None:
 @app.command()
 def assess(
     checkpoint: Annotated[
-        str, typer.Argument(help="A row of pipeline.models, path:FOLDER, hub:REPOSITORY or models:/NAME/VERSION.")
+        str,
+        typer.Argument(
+            help="A row of pipeline.models, path:FOLDER, hub:REPOSITORY\\[@REVISION] or models:/NAME/VERSION."
+        ),
     ],
     data_of: Annotated[
         str | None,
@@ -455,7 +459,9 @@ def automate(
     notify: Annotated[str | None, typer.Option(help="A webhook that is told what happens to the models.")] = None,
 ) -> None:
     """Make the automations of `wpn up` on the Prefect server of PREFECT_API_URL: lost runs end, a webhook is told."""
-    if not os.environ.get("PREFECT_API_URL"):
+    from pipelines.server import known_server
+
+    if not known_server():
         raise InputError("PREFECT_API_URL is not set; it names the server that is to have the automations")
     from pipelines import events
 

@@ -89,9 +89,13 @@ def _drift(
     from wpn.gate import decide
 
     gate = load_params(root / "params.yaml").recipe(model).gate
-    # what only a comparison pair by pair or an attack says was not measured again
+    # what only an attack or a comparison pair by pair says, as the interval of a drop, was not measured again
     fresh, then = (estimates(before, one) for one in (metrics, registered))
-    absolute = [one for one in gate.criteria if one.against is None and one.metric in fresh]
+    absolute = [
+        one
+        for one in gate.criteria
+        if one.against is None and one.metric in fresh and getattr(fresh[one.metric], one.bound) is not None
+    ]
     reasons = decide(fresh, gate.model_copy(update={"criteria": absolute})).reasons if absolute else []
     for name, estimate in fresh.items():
         old = then.get(name)

@@ -240,12 +240,14 @@ def _finite(number: float | None) -> float | None:
 
 
 def verdict(decision: dict[str, Any]) -> str:
-    """The gate's decision in a sentence."""
+    """The gate's decision in a sentence, as it stands in build/: what is against the champion is still pending."""
     who = f"{decision['model']} / {decision['method']}"
     if decision["mode"] != "enforce":
         who += " (tried only: gate.mode is dry_run)"
     if decision["passed"]:
-        return f"{who} passed the gate: every one of its {len(decision['criteria'])} bounds holds."
+        later = f"; against the champion ({len(decision['pending'])}) it is held when it is registered"
+        held = f"every one of its {len(decision['criteria'])} bounds holds{later if decision['pending'] else ''}"
+        return f"{who} passed the gate: {held}."
     return f"{who} was refused by the gate: {'; '.join(decision['reasons'])}."
 
 

@@ -22,9 +22,7 @@ def prefect_server(root: Path) -> Callable[[], None]:
     The temporary server takes any free port of this machine, keeps its database and log in build/prefect, and
     ends with this process: not earlier, because Prefect sends the last lines of a run when Python exits.
     """
-    from prefect.settings import get_current_settings
-
-    if url := get_current_settings().api.url:
+    if url := known_server():
         _ask(url)
         return lambda: None
     port = free_port()
@@ -33,6 +31,13 @@ def prefect_server(root: Path) -> Callable[[], None]:
     atexit.register(_end, process)  # before Prefect registers its own, which therefore run earlier
     use_prefect_api(f"http://127.0.0.1:{port}/api")
     return lambda: _wait(process, port, log)
+
+
+def known_server() -> str | None:
+    """The server that PREFECT_API_URL names, in the environment or in Prefect's profile."""
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url
 
 
 def server_environment(folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.adopt import adopt
+from pipelines.adopt import adopt, document_text, read_document
 from tests.hub_server import HubServer
 from wpn.config import load_params
 from wpn.errors import InputError
@@ -74,6 +74,23 @@ def test_a_folder_and_a_file_become_rows_with_their_hashes(root: Path) -> None:
     assert adopt(root, [f"path:{root / 'My Model'}"], places)[0] == ["my-model"]
     again = load_params(root / "params.yaml")
     assert again.datasets["mine"].path != data.path and set(again.models) == set(params.models)
+
+
+def test_a_model_keeps_the_recipe_that_its_user_gave_it(root: Path) -> None:
+    adopt(root, [f"path:{root / 'My Model'}"], NONE)
+    file = root / "params.yaml"
+    yaml, document = read_document(file.read_text())
+    document["recipes"]["chat"] = {**document["recipes"]["real"], "search": {}}
+    document["models"]["my-model"]["recipe"] = "chat"
+    file.write_text(document_text(yaml, document))
+    (root / "My Model" / "config.json").write_text("{ }")
+    _, changes = adopt(root, [f"path:{root / 'My Model'}"], NONE)
+    assert len(changes) == 1 and load_params(file).models["my-model"].recipe == "chat"
+
+
+def test_a_format_of_one_task_is_known_by_its_name(root: Path) -> None:
+    adopt(root, ["smollm2-135m"], {**NONE, "benchmarks": [f"arc_easy=path:{root / 'mine.jsonl'}"]})
+    assert load_params(root / "params.yaml").datasets["mine"].format == "arc_easy"
 
 
 def test_a_relative_place_is_kept_relative_to_the_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,14 @@ def test_verdicts_are_sentences(project: Path) -> None:
     assert refused.startswith("opt / sft was refused by the gate: lower 95 % bound of harmless_unseen is 0.8800; ")
 
 
+def test_a_verdict_says_what_is_still_to_be_judged(project: Path) -> None:
+    decision = json.loads((project / "build" / "gate" / "opt" / "wpn.json").read_text())
+    assert report.verdict({**decision, "pending": []}).endswith("bounds holds.")
+    pending = [{"metric": "harmless_unseen", "against": "champion", "bound": "low", "at_least": -0.02}]
+    later = "holds; against the champion (1) it is held when it is registered."
+    assert report.verdict({**decision, "pending": pending}).endswith(later)
+
+
 def test_the_table_fits_a_terminal_of_80_columns(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tables = report.screen_tables(report.rows(project, PAIRS))
     assert len(tables) == 2
