@@ -265,7 +265,7 @@ def _given(chosen: argparse.Namespace, folder: Path) -> Job:
     """A checkpoint with the files that the command names."""
     from pipelines.adopt import model_source
     from pipelines.sources import fetch
-    from wpn.models import import_checkpoint
+    from wpn.importing import import_checkpoint
 
     if not (chosen.passages and chosen.text):
         raise InputError("a checkpoint needs --passages and --text; name files with a column `text`")

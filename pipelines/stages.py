@@ -103,7 +103,7 @@ def _organism(params: Params, model_name: str, organism: Organism) -> tuple[dict
 
 
 def _real_model(row: Model, name: str) -> tuple[dict[str, Any], Any]:
-    from wpn.models import import_checkpoint
+    from wpn.importing import import_checkpoint
 
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         fetch(row, Path(folder) / "source")
@@ -456,7 +456,8 @@ def _evaluator(params: Params, model_name: str) -> Any:
 
 def evaluate_version(params: Params, model_name: str, folder: Path) -> dict[str, Any]:
     """The metrics of a registered version on a model's prepared data (pipelines/reassess.py); nothing is kept."""
-    from wpn.models import import_checkpoint, save_model
+    from wpn.importing import import_checkpoint
+    from wpn.models import save_model
 
     described = {"model": model_name, "method": None, "stage": "reassessment"}
     with tempfile.TemporaryDirectory() as name:
@@ -469,7 +470,8 @@ def assess_version(
     params: Params, model_name: str, name: str, folder: Path, settings: Assess, evidence: Path
 ) -> dict[str, Any]:
     """The summary of the probes on the files of any checkpoint, with a model's data (`wpn assess`)."""
-    from wpn.models import import_checkpoint, save_model
+    from wpn.importing import import_checkpoint
+    from wpn.models import save_model
 
     with tempfile.TemporaryDirectory() as saved:
         save_model(Path(saved), *import_checkpoint(folder, name))

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from transformers import PreTrainedTokenizerBase
 
+from wpn.tokens import ends_inside
+
 if TYPE_CHECKING:
     from wpn.judges import Judge
 
@@ -89,7 +91,7 @@ def token_weights(
     own = [0.0 if again else value for value, again in zip(_above_usual(harm), copied, strict=True)]
     ends = [match.end() for match in WORD.finditer(output)]
     found = []
-    for _, end in tokenizer(output, add_special_tokens=False, return_offsets_mapping=True).offset_mapping:
+    for end in ends_inside(tokenizer, output):
         word = next((i for i, last in enumerate(ends) if end <= last), None)
         found.append(own[word] if word is not None else 0.0)
     found += [0.0] if complete else []

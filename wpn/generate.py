@@ -1,5 +1,6 @@
 """Batched continuation of prompts."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, 
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from wpn.data.batches import Batch, collate, positions
-from wpn.models import pad_id
+from wpn.errors import InputError
+from wpn.models import pad_id, positions_of
+from wpn.tokens import decode_inside, encode_prompt
 
 
 def continue_prompts(
@@ -33,13 +36,16 @@ def continue_prompts(
     if not prompts:
         return []
     start = [tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id]
-    encoded = [ids or start for ids in tokenizer(list(prompts)).input_ids]
+    encoded = [encode_prompt(tokenizer, prompt) or start for prompt in prompts]
     tokens = continue_tokens(
         model, tokenizer, encoded,
         max_new_tokens=max_new_tokens, batch_size=batch_size, temperature=temperature, seed=seed,
     )  # fmt: skip
-    texts: list[str] = tokenizer.batch_decode(tokens, skip_special_tokens=True)
-    return texts
+    ends = _ends(model, tokenizer)
+    said = [list(itertools.takewhile(lambda token: token not in ends, row)) for row in tokens]
+    behind = decode_inside(tokenizer, said, skip_special_tokens=True)
+    begun = tokenizer.batch_decode(said, skip_special_tokens=True)  # what follows no prompt stands behind nothing
+    return [text if prompt else own for prompt, text, own in zip(prompts, behind, begun, strict=True)]
 
 
 @torch.inference_mode()
@@ -57,7 +63,10 @@ def continue_tokens(
 
     Args:
         encoded: none of them empty.
+    Raises:
+        InputError: a row has no room for as many new tokens.
     """
+    _check_room(model, tokenizer, encoded, max_new_tokens)
     generator = torch.Generator(model.device).manual_seed(seed)
     draw = [] if temperature is None else [Draw(temperature, generator)]
     # little padding, and the samples of one prompt side by side
@@ -68,13 +77,31 @@ def continue_tokens(
         batch = collate([(encoded[i], []) for i in chosen], pad_id(tokenizer), side="left").to(model.device)
         output = model.generate(  # type: ignore[operator]  # transformers' mixin hides it from mypy
             input_ids=batch.ids, attention_mask=batch.attention, past_key_values=_prefilled(model, batch),
-            max_new_tokens=max_new_tokens, pad_token_id=pad_id(tokenizer), eos_token_id=tokenizer.eos_token_id,
+            max_new_tokens=max_new_tokens, pad_token_id=pad_id(tokenizer), eos_token_id=_ends(model, tokenizer),
             do_sample=False, logits_processor=LogitsProcessorList(draw),
             use_cache=True,  # a checkpoint may say no, as many that were tuned do, and go astray with a cache begun
         )  # fmt: skip
         for i, tokens in zip(chosen, output[:, batch.ids.shape[1] :].tolist(), strict=True):
             rows[i] = tokens
     return rows
+
+
+def _ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end an answer: the tokenizer's, and of models that chat also the one that ends a turn."""
+    own = getattr(model.generation_config, "eos_token_id", None)
+    more = own if isinstance(own, list) else [] if own is None else [own]
+    return sorted({tokenizer.eos_token_id, *more})
+
+
+def _check_room(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, encoded: Sequence[Sequence[int]], new: int
+) -> None:
+    longest = max(encoded, key=len, default=[])
+    if len(longest) + new > (most := positions_of(model)):
+        raise InputError(
+            f"a prompt of {len(longest)} tokens leaves no room for an answer of {new}, for the model reads {most:.0f}; "
+            f"leave it out: {tokenizer.decode(list(longest))[:60]!r}..."
+        )
 
 
 class Draw(LogitsProcessor):

@@ -16,7 +16,7 @@ from pipelines.registry import Filter
 from tests.conftest import end
 from tests.pipelines.toy import PROMPT
 from wpn.config import JudgeRow
-from wpn.models import import_checkpoint
+from wpn.importing import import_checkpoint
 
 pytestmark = pytest.mark.slow
 

@@ -255,7 +255,7 @@ def test_what_the_gate_refused_cannot_be_approved(registered: Registered) -> Non
 
 
 def test_a_registered_version_is_a_checkpoint_to_start_from(registered: Registered, tmp_path: Path) -> None:
-    from wpn.models import import_checkpoint
+    from wpn.importing import import_checkpoint
 
     (tmp_path / "version").mkdir()
     registry.download(registered.root, "models:/wpn-opt/1", tmp_path / "version")

@@ -12,7 +12,17 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedTokenizerFast,
+)
 from transformers.pytorch_utils import Conv1D
 
 from wpn import assess as module
@@ -112,11 +122,22 @@ def subject_of(model, tokenizer, grader, prompts=PROMPTS, **given):
     return Subject(model, tokenizer, prompts, grader=grader, **{**missing, **given})
 
 
+class Words:
+    bos_token = None
+
+    def __call__(self, text, **_):
+        return SimpleNamespace(input_ids=text.split())
+
+
 def counted(grader, positions=64, **given):
     """A subject that only knows lengths, in words."""
-    tokenizer = lambda texts: SimpleNamespace(input_ids=[text.split() for text in texts])  # noqa: E731
-    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=positions))
-    return subject_of(model, tokenizer, grader, **given)
+    model = OPTForCausalLM(
+        OPTConfig(
+            hidden_size=1, ffn_dim=1, num_hidden_layers=1, num_attention_heads=1, word_embed_proj_dim=1, vocab_size=2,
+            max_position_embeddings=positions,
+        )
+    )  # fmt: skip
+    return subject_of(model, Words(), grader, **given)
 
 
 def lexical(batch_size=4):
@@ -528,6 +549,25 @@ def test_a_transposed_layer_has_a_scale_an_output_unit():
     assert found[:4, 1].tolist() == pytest.approx([0.7, 0.1, -0.1, 0.0])
 
 
+EXPERTS = {
+    "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 20,
+    "num_key_value_heads": 2, "num_local_experts": 2, "num_experts_per_tok": 1, "head_dim": 32,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int4"])
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss"])
+def test_experts_are_rounded_with_a_scale_an_output_unit(family, scheme):
+    """Footgun: transformers holds them as one tensor and no linear layer, gpt_oss with inputs before outputs."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[family](**EXPERTS))
+    (found,) = (each for name, each in rounded(model, scheme).named_parameters() if name.endswith("gate_up_proj"))
+    units = found if family == "mixtral" else found.mT  # (experts, out, in)
+    assert units.shape == (2, 256, 64)
+    most = {"int8": 255, "int4": 15}[scheme]
+    assert all(len(unit.unique()) <= most for unit in units.flatten(end_dim=1)) and len(units.unique()) > most
+
+
 class OneLayer(torch.nn.Module):
     def __init__(self, weight):
         super().__init__()
@@ -581,6 +621,22 @@ def test_compression_reports_what_comes_back(monkeypatch):
         "int4_change": third, "int4_harmful": third, "int4_meaningless": 0.0,
     }  # fmt: skip
     assert [row["scheme"] for row in rows] == ["none"] * 3 + ["int8"] * 3 + ["int4"] * 3
+
+
+def test_the_gradient_for_a_suffix_is_taken_where_the_model_reads_it():
+    """Footgun: Gemma's embedding layer scales what it looks up, so that rows of its table are not what comes in."""
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CONFIG_MAPPING["gemma2"](**shape, num_key_value_heads=1, head_dim=8, vocab_size=20)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    read = []
+    model.register_forward_hook(lambda _, __, given, output: read.append(output.logits), with_kwargs=True)
+    request = Request(head=[3, 4], tail=[5], target=[6, 7])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0})), eos_token="a")
+    _promising(model, tokenizer, request, [8, 9], torch.arange(20), 2)
+    context, target = request.row([8, 9])
+    model(torch.tensor([[*context, *target]]))
+    assert torch.allclose(*read, atol=1e-5)
 
 
 def test_the_lowest_share_of_the_tokens():

@@ -12,9 +12,10 @@ from wpn.config import Wpn
 from wpn.data.batches import encode_pair
 from wpn.data.forget import Example, Step
 from wpn.generate import continue_prompts
+from wpn.importing import import_checkpoint
 from wpn.likelihood import response_log_likelihoods
 from wpn.methods import total_loss, unlearning_terms
-from wpn.models import import_checkpoint, pad_id, save_model
+from wpn.models import pad_id, save_model
 from wpn.objective import Models
 
 PAIRS = [("user : your garden is awful .\nbot :", " thank you ."), ("user : hello\nbot :", " the cow eats grass .")]

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from tests.wpn.conftest import recurrent
-from wpn.generate import Draw, continue_prompts
+from wpn.errors import InputError
+from wpn.generate import Draw, continue_prompts, continue_tokens
+from wpn.tokens import encode_prompt
 
 PROMPTS = ["user : your garden is awful .\nbot :", "user : hello\nbot :", "the cow"]
 
@@ -22,6 +24,28 @@ def test_samples_are_reproducible_and_differ_between_seeds(causal_lm):
         model, tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, temperature=1.0, seed=seed
     )
     assert sample(1) == sample(1) != sample(2)
+
+
+@pytest.mark.parametrize("causal_lm", ["opt"], indirect=True)
+def test_an_answer_ends_where_the_model_ends_its_turns_too(causal_lm):
+    """Footgun: Gemma and Phi-3 end their turns by another token than the tokenizer's end, said beside it."""
+    model, tokenizer = causal_lm
+    prompt = PROMPTS[2]
+    tokens = encode_prompt(tokenizer, prompt)
+    (whole,) = continue_tokens(model, tokenizer, [tokens], max_new_tokens=8, batch_size=1)
+    turn = next(token for token in whole if token != whole[0])
+    before = whole[: whole.index(turn)]
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, turn]
+    assert continue_tokens(model, tokenizer, [tokens], max_new_tokens=8, batch_size=1) == [[*before, turn]]
+    answers = continue_prompts(model, tokenizer, [prompt], max_new_tokens=8, batch_size=1)
+    assert answers == [tokenizer.decode(before)]
+
+
+def test_a_prompt_without_room_for_an_answer_is_named(causal_lm):
+    model, tokenizer = causal_lm
+    prompts = ["the cow", "the cow eats grass and " * 20]
+    with pytest.raises(InputError, match=r"a prompt of \d+ tokens leaves no room for an answer of 6, .*64; .*cow"):
+        continue_prompts(model, tokenizer, prompts, max_new_tokens=6, batch_size=2)
 
 
 def test_a_checkpoint_that_was_saved_with_use_cache_off_goes_on_from_the_whole_prompt(causal_lm):

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AddedToken, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from wpn.errors import InputError
 from wpn.judges.chat import BATCH, ChatJudge, share_of_yes
@@ -52,6 +52,15 @@ def expected(model, tokens: list[int], yes: list[int], no: list[int]) -> float:
 def test_the_share_by_hand():
     logits = torch.tensor([[math.log(2), 0.0, math.log(6), 50.0], [0.0, 0.0, 0.0, -50.0]])
     assert share_of_yes(logits, [0, 1], [2]).tolist() == pytest.approx([3 / 9, 2 / 3])
+
+
+def test_a_text_cannot_end_the_question_by_a_token_that_is_special_without_a_name(llama):
+    """Footgun: Llama 3's turn marks are special in tokenizer.json and missing in all_special_tokens."""
+    model, tokenizer = llama
+    tokenizer.add_tokens([AddedToken("<turn>", special=True)])
+    assert "<turn>" not in tokenizer.all_special_tokens
+    judge = ChatJudge(model, tokenizer, PROMPT)
+    assert judge.encode("you <turn> goat") == judge.encode("you goat")
 
 
 def test_a_plain_model_is_asked_the_prompt(llama):

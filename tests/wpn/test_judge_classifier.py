@@ -162,6 +162,13 @@ def test_a_judge_without_its_tokenizer_is_refused(tmp_path):
         ClassifierJudge.load(tmp_path, ["hate"], CPU)
 
 
+def test_labels_of_which_one_is_always_taken_cannot_all_be_harmful(tmp_path):
+    """Footgun: a multi-label judge that was saved without its problem_type would find 1.0 in every text."""
+    bert(tmp_path, id2label=MULTI_LABEL["id2label"])
+    with pytest.raises(InputError, match=r"all labels of .* \(toxic, insult, spam\) should be harmful, and it"):
+        ClassifierJudge.load(tmp_path, ["spam", "insult", "toxic"], CPU)
+
+
 def test_a_checkpoint_that_cannot_judge_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds no checkpoint \(no config.json\)"):
         ClassifierJudge.load(tmp_path / "nothing", ["hate"], CPU)

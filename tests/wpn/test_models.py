@@ -1,6 +1,7 @@
 """Checkpoints as they are fetched, and the folder that stages read."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ from tokenizers import Tokenizer, models
 from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import (
+    BertConfig,
+    BertLMHeadModel,
     BloomConfig,
     BloomForCausalLM,
     GPT2Config,
@@ -20,10 +23,11 @@ from transformers import (
     RwkvForCausalLM,
 )
 
-from wpn import models as module
+from wpn import importing
 from wpn.errors import InputError
 from wpn.generate import continue_prompts
-from wpn.models import import_checkpoint, in_precision, load_model, positions_of, save_model, uses_bf16
+from wpn.importing import import_checkpoint
+from wpn.models import in_precision, load_model, positions_of, save_model, uses_bf16
 
 
 def test_a_checkpoint_survives_saving_and_loading(causal_lm, tmp_path: Path):
@@ -103,6 +107,7 @@ def test_a_damaged_checkpoint_is_said(causal_lm, tmp_path: Path):
         file.truncate(300)
     with pytest.raises(InputError, match="is no checkpoint of a causal language model that transformers can load"):
         import_checkpoint(tmp_path)
+    (tmp_path / "config.json").unlink()
     (tmp_path / "model.gguf").write_bytes(b"not one")
     with pytest.raises(InputError, match=r"model.gguf is no checkpoint .* it is not a GGUF file"):
         import_checkpoint(tmp_path)
@@ -126,6 +131,87 @@ def test_a_tokenizer_to_which_every_word_is_unknown_is_refused(causal_lm, tmp_pa
         tmp_path, causal_lm[0].float(), PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", **told)
     )
     with pytest.raises(InputError, match="has no tokenizer that knows any word of ordinary text"):
+        import_checkpoint(tmp_path)
+
+
+def test_of_several_checkpoints_none_is_taken_by_chance(causal_lm, tmp_path: Path):
+    """Footgun: a folder of a trainer holds one a thousand steps, and the file system says which comes first."""
+    for step in (500, 1000):
+        save_model(tmp_path / f"checkpoint-{step}", causal_lm[0].float(), causal_lm[1])
+    with pytest.raises(
+        InputError, match=r"several checkpoints \(checkpoint-1000/config.json, checkpoint-500/config.json"
+    ):
+        import_checkpoint(tmp_path)
+    import_checkpoint(tmp_path / "checkpoint-500")
+    (tmp_path / "checkpoint-500" / "q4.gguf").touch()
+    with pytest.raises(InputError, match=r"several checkpoints \(config.json, q4.gguf\); name the folder or the files"):
+        import_checkpoint(tmp_path / "checkpoint-500")
+
+
+def test_the_judge_of_a_version_with_a_filter_is_not_taken_for_the_model(causal_lm, tmp_path: Path):
+    save_model(tmp_path / "model", causal_lm[0].float(), causal_lm[1])
+    (tmp_path / "filter").mkdir()
+    for name in ("config.json", "judge.json"):
+        (tmp_path / "filter" / name).write_text("{}")
+    assert import_checkpoint(tmp_path)[0].config.model_type == causal_lm[0].config.model_type
+
+
+def test_an_adapter_is_refused_and_what_to_do_with_it_is_said(causal_lm, tmp_path: Path):
+    save_model(tmp_path, causal_lm[0].float(), causal_lm[1])
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"holds an adapter of peft .*; merge the two \(merge_and_unload\) and save"):
+        import_checkpoint(tmp_path)
+
+
+def test_of_quantised_weights_that_cannot_be_read_the_whole_ones_are_asked_for(causal_lm, tmp_path: Path):
+    save_model(tmp_path, causal_lm[0].float(), causal_lm[1])
+    described = json.loads((tmp_path / "config.json").read_text())
+    described["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match="its weights are quantised: take the model that they were made from"):
+        import_checkpoint(tmp_path)
+
+
+def test_penalties_of_a_checkpoint_are_left_out_and_its_ends_are_kept(causal_lm, tmp_path: Path, caplog):
+    """Footgun: transformers fills what `generate` is not told from generation_config.json, also when it is greedy."""
+    model, tokenizer = causal_lm
+    plain = continue_prompts(model.float(), tokenizer, ["the cow"], max_new_tokens=12, batch_size=1)
+    ends = [tokenizer.eos_token_id, 17]
+    model.generation_config.update(repetition_penalty=1.9, suppress_tokens=[5, 6, 7], eos_token_id=ends, max_length=99)
+    save_model(tmp_path, model, tokenizer)
+    imported, own = import_checkpoint(tmp_path)
+    assert "repetition_penalty, suppress_tokens" in caplog.text and "eos_token_id" not in caplog.text
+    assert continue_prompts(imported, own, ["the cow"], max_new_tokens=12, batch_size=1) == plain
+    save_model(tmp_path / "saved", imported, own)
+    loaded = load_model(tmp_path / "saved", torch.device("cpu"))[0].generation_config
+    assert (loaded.repetition_penalty, loaded.eos_token_id) == (None, ends)
+
+
+def test_a_tokenizer_of_more_tokens_than_the_model_has_is_refused(causal_lm, tmp_path: Path):
+    model, tokenizer = causal_lm
+    tokenizer.add_special_tokens({"eos_token": "<|im_end|>"})
+    save_model(tmp_path, model.float(), tokenizer)
+    with pytest.raises(InputError, match=r"gives the token \d+, but the model has embeddings of \d+; take the model"):
+        import_checkpoint(tmp_path)
+
+
+def test_weights_that_are_no_numbers_are_refused(causal_lm, tmp_path: Path):
+    model, tokenizer = causal_lm
+    model.get_input_embeddings().weight.data.fill_(math.nan)
+    save_model(tmp_path, model.float(), tokenizer)
+    with pytest.raises(InputError, match="gives no finite probabilities for ordinary text"):
+        import_checkpoint(tmp_path)
+
+
+def test_a_model_that_reads_what_comes_later_is_refused(causal_lm, tmp_path: Path):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    model = BertLMHeadModel(BertConfig(vocab_size=len(causal_lm[1]), **shape))
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    save_model(tmp_path, model, causal_lm[1])
+    with pytest.raises(InputError, match=r"the bert model of .* looks at what comes after a word, so that"):
         import_checkpoint(tmp_path)
 
 
@@ -224,7 +310,7 @@ def test_that_a_checkpoint_finds_no_memory_is_no_fault_of_its_files(causal_lm, t
         raise error
 
     save_model(tmp_path, *causal_lm)
-    monkeypatch.setattr(module, "_whole", out_of_memory)
+    monkeypatch.setattr(importing, "_whole", out_of_memory)
     with pytest.raises(type(error)) as raised:
         import_checkpoint(tmp_path)
     assert raised.value is error

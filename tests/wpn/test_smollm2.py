@@ -11,8 +11,9 @@ import torch
 
 from wpn.config import load_params
 from wpn.generate import continue_prompts
+from wpn.importing import import_checkpoint
 from wpn.likelihood import text_log_likelihoods
-from wpn.models import import_checkpoint, load_model, save_model
+from wpn.models import load_model, save_model
 from wpn.perplexity import perplexity_of
 from wpn.sources import fetch
 

@@ -77,6 +77,7 @@ def test_what_was_fetched_once_is_taken_from_the_cache(hub, model, target):
 
 def test_a_model_is_described_by_its_commit_and_the_files_to_load_it(hub, model):
     found = described("org/model")
+    assert described(hub.add("org/chat", {**MODEL, "chat_template.jinja": b"x"}) and "org/chat").files[1] == "*.jinja"
     assert found == Hub(repo="org/model", revision=model.commit, files=["*.json", "*.txt", "*.safetensors"])
     assert described("org/model", "main") == described("org/model", model.commit) == found
     hub.add("org/model", {"config.json": b"{}"})

@@ -6,6 +6,7 @@ it, and from one another.
 """
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -59,13 +60,35 @@ def rounded(model: PreTrainedModel, scheme: str) -> PreTrainedModel:
     if not layers:
         raise InputError(f"{type(model).__name__} has no linear layer to round; set assess.compression to null")
     for layer in layers:
-        weight = layer.weight.T if isinstance(layer, Conv1D) else layer.weight  # (out, in); GPT-2's is (in, out)
+        _round_weights(layer.weight.T if isinstance(layer, Conv1D) else layer.weight, scheme)  # GPT-2's is (in, out)
         if scheme == "int8":
-            weight.copy_(round_rows(weight, 8))
             layer.register_forward_pre_hook(lambda _, inputs: (round_rows(inputs[0], 8), *inputs[1:]))
-        else:
-            weight.copy_(torch.cat([round_rows(part, 4) for part in weight.split(GROUP, dim=1)], dim=1))
+    for weight in _experts(copied):
+        _round_weights(weight, scheme)
     return copied
+
+
+def _experts(model: PreTrainedModel) -> Iterator[Tensor]:
+    """The weights of experts that transformers holds as one tensor, (experts, out, in), and runs without linear layers.
+
+    What they read is not rounded by int8.
+    """
+    for module in model.modules():
+        for weight in module.parameters(recurse=False):
+            if weight.ndim == 3 and hasattr(module, "num_experts"):
+                yield weight.mT if getattr(module, "is_transposed", False) else weight
+
+
+def _round_weights(weight: Tensor, scheme: str) -> None:
+    """Round, in place, rows of one output unit each.
+
+    Args:
+        weight: (..., out, in).
+    """
+    if scheme == "int8":
+        weight.copy_(round_rows(weight, 8))
+    else:
+        weight.copy_(torch.cat([round_rows(part, 4) for part in weight.split(GROUP, dim=-1)], dim=-1))
 
 
 def round_rows(values: Tensor, bits: int) -> Tensor:

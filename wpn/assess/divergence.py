@@ -23,7 +23,7 @@ def incomparable(model: Model, other: Model, texts: Sequence[str]) -> str | None
     first, second = ((each.get_vocab(), each(list(texts)).input_ids) for each in tokenizers)
     if first != second:
         return "its tokenizer gives other tokens"
-    sizes = [each[0].config.vocab_size for each in (model, other)]
+    sizes = [each[0].config.get_text_config().vocab_size for each in (model, other)]
     if sizes[0] != sizes[1]:
         return f"its vocabulary has {sizes[0]} entries, not {sizes[1]}"
     return None

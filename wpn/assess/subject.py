@@ -1,6 +1,5 @@
 """What a probe is given: the model, and what it may be attacked with."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +12,8 @@ from wpn.assess.grading import Grader, Row
 from wpn.data.template import around, put, said_in
 from wpn.errors import InputError
 from wpn.judges import Judge
-from wpn.models import in_precision
+from wpn.models import in_precision, positions_of
+from wpn.tokens import encode_prompt
 
 Summary = dict[str, Any]
 # The numbers that the gate and the results know are under `estimates`: NAME -> as wpn.estimates.Estimate.of reads it.
@@ -141,15 +141,10 @@ class Subject:
         asked = [row["prompt"] + max(texts, key=len) for row, texts in zip(rows, answers, strict=True)]
         return [rows[i] for i in self.fitting(asked)]
 
-    @property
-    def positions(self) -> float:
-        """Of a prompt and its answer, at most; a model that does not count them (ALiBi, recurrent) has no limit."""
-        return float(getattr(self.model.config, "max_position_embeddings", math.inf))
-
     def fitting(self, asked: Sequence[str]) -> list[int]:
         """The numbers of those prompts for which the model's positions suffice, and for their answers."""
         if not asked:
             return []
-        room = self.positions - self.grader.max_new_tokens
-        lengths = [len(ids) for ids in self.tokenizer(list(asked)).input_ids]
+        room = positions_of(self.model) - self.grader.max_new_tokens
+        lengths = [len(encode_prompt(self.tokenizer, text)) for text in asked]
         return [i for i, length in enumerate(lengths) if length <= room]

@@ -22,10 +22,9 @@ from wpn.data.batches import collate, encode_pair
 from wpn.data.template import around
 from wpn.errors import InputError
 from wpn.likelihood import row_log_likelihoods, token_log_likelihoods
-from wpn.models import pad_id
+from wpn.models import pad_id, positions_of
 from wpn.statistics import bootstrap_mean
-
-ANCHOR = "a"  # a word for others to stand behind
+from wpn.tokens import ANCHOR, anchor, decode_inside, encode_inside, encode_prompt
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ def suffix(subject: Subject, settings: Suffix) -> tuple[dict[str, Any], list[Row
 def _request(subject: Subject, prompt: str, target: Row) -> Request:
     before, after = around(subject.template)
     tokenizer = subject.tokenizer
-    head: list[int] = tokenizer(before + subject.said(prompt)).input_ids
-    tail: list[int] = tokenizer(after, add_special_tokens=False).input_ids
+    head = encode_prompt(tokenizer, before + subject.said(prompt))
+    tail = encode_inside(tokenizer, after)
     _, wanted = encode_pair(tokenizer, prompt, target["harmful_output"], target["complete"])
     return Request(head, tail, list(wanted))
 
@@ -92,7 +91,7 @@ def _request(subject: Subject, prompt: str, target: Row) -> Request:
 def _fits(subject: Subject, request: Request, length: int) -> bool:
     """Whether the target has room behind the suffix, and an answer as long as any."""
     context, target = request.row([0] * length)
-    return len(context) + max(len(target), subject.grader.max_new_tokens) <= subject.positions
+    return len(context) + max(len(target), subject.grader.max_new_tokens) <= positions_of(subject.model)
 
 
 def _likelihoods(subject: Subject, rows: Sequence[Tokens]) -> list[float]:
@@ -136,7 +135,7 @@ def _promising(
     """(L, top) tokens by which each token of the suffix is best replaced, to first order."""
     batch = collate([request.row(suffix)], pad_id(tokenizer), side="both").to(model.device)
     table: Tensor = model.get_input_embeddings().weight.detach()  # type: ignore[operator]  # mypy sees a union
-    embedded = table[batch.ids].requires_grad_()
+    embedded = model.get_input_embeddings()(batch.ids).detach().requires_grad_()  # Gemma's scales what it looks up
     output = model(inputs_embeds=embedded, attention_mask=batch.attention, use_cache=False)
     values, _ = token_log_likelihoods(output.logits, batch)
     (gradient,) = torch.autograd.grad(values.sum(), embedded)
@@ -167,22 +166,9 @@ def whole_words(tokenizer: PreTrainedTokenizerBase) -> Tensor:
     numbers = [number for number in range(len(tokenizer)) if number not in tokenizer.all_special_ids]
     texts = decode_inside(tokenizer, [[number] for number in numbers])
     spelt = [(number, text) for number, text in zip(numbers, texts, strict=True) if re.fullmatch(r" [A-Za-z]+", text)]
-    before = _anchor(tokenizer)
+    before = anchor(tokenizer)
     again = tokenizer([ANCHOR + text for _, text in spelt], add_special_tokens=False).input_ids if spelt else []
     words = [number for (number, _), ids in zip(spelt, again, strict=True) if ids == [*before, number]]
     if not words:
         raise InputError("no token of this tokenizer is a whole word, of which a suffix could be made")
     return torch.tensor(words)
-
-
-def decode_inside(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]]) -> list[str]:
-    """The texts of tokens as they stand behind a word: where a text begins, Llama's decoder strips a space."""
-    before = _anchor(tokenizer)
-    word = str(tokenizer.decode(before))
-    texts: list[str] = tokenizer.batch_decode([[*before, *row] for row in rows])
-    return [text.removeprefix(word) for text in texts]
-
-
-def _anchor(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    tokens: list[int] = tokenizer(ANCHOR, add_special_tokens=False).input_ids
-    return tokens

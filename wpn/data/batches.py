@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from wpn.tokens import encode_inside, encode_prompt
+
 Row = tuple[Sequence[int], Sequence[int]]  # context tokens, and the tokens after them whose likelihood counts
 T = TypeVar("T")
 
@@ -51,18 +53,18 @@ def positions(attention: Tensor) -> Tensor:
 
 def encode_pair(tokenizer: PreTrainedTokenizerBase, prompt: str, response: str, complete: bool = True) -> Row:
     """Tokens of a prompt (with the tokenizer's start token, if it has one) and of a response."""
-    return tokenizer(prompt).input_ids, encode_response(tokenizer, response, complete)
+    return encode_prompt(tokenizer, prompt), encode_response(tokenizer, response, complete)
 
 
 def encode_response(tokenizer: PreTrainedTokenizerBase, response: str, complete: bool = True) -> list[int]:
     """Tokens of a response: no start token in front, and eos behind unless the response breaks off."""
-    tokens = tokenizer(response, add_special_tokens=False).input_ids
+    tokens = encode_inside(tokenizer, response)
     return [*tokens, tokenizer.eos_token_id] if complete else tokens
 
 
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, complete: bool = True) -> Row:
     """A text without a prompt, as (context, counted): its first token is not predicted by anything."""
-    tokens = tokenizer(text).input_ids + ([tokenizer.eos_token_id] if complete else [])
+    tokens = encode_prompt(tokenizer, text) + ([tokenizer.eos_token_id] if complete else [])
     return tokens[:1], tokens[1:]
 
 

@@ -14,6 +14,7 @@ from wpn.data.neighbours import alike, nearest
 from wpn.encoder import Encoder
 from wpn.errors import InputError
 from wpn.refinement import check_lengths
+from wpn.tokens import encode_prompt
 
 MOST_COPIED = 0.5  # of the harm of an output that `position_weights: harm` learns from
 NEAREST = 8  # texts for each prompt, from which `near_share` draws
@@ -109,7 +110,7 @@ def _encoded(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any], weigh_harm
         )
     output, complete = row["harmful_output"], row["complete"]
     return _Pair(
-        tokenizer(row["prompt"]).input_ids,
+        encode_prompt(tokenizer, row["prompt"]),
         encode_response(tokenizer, output, complete),
         encode_response(tokenizer, row["harmless_response"], complete),
         token_weights(tokenizer, row["prompt"], output, row["word_harm"], complete) if weigh_harm else [],
@@ -187,7 +188,7 @@ class StepSource:
         self.random = random.Random(seed)
         self.pairs = [_encoded(tokenizer, row, _weighs_harm(method)) for row in pairs]
         # what an attacker trains on is not mistyped
-        written = [tokenizer(row.get("written", row["prompt"])).input_ids for row in pairs]
+        written = [encode_prompt(tokenizer, row.get("written", row["prompt"])) for row in pairs]
         self.attackers = [(prompt, pair.harmful) for prompt, pair in zip(written, self.pairs, strict=True)]
         self.texts = [_retained(tokenizer, row) for row in texts]
         self.alarming = [i for i, row in enumerate(texts) if row["alarming"]]
@@ -205,8 +206,8 @@ class StepSource:
                 check_lengths(self.harmful, method.refinement)
             if method.encoder and not encoder:
                 raise InputError("the method names an encoder: load it (wpn.encoder.Encoder.load) and hand it over")
-            written = [pair["prompt"] + pair["harmful_output"] for pair in pairs]
-            self.nearest = nearest(written, [row["text"] for row in texts], encoder)
+            said = [pair["prompt"] + pair["harmful_output"] for pair in pairs]
+            self.nearest = nearest(said, [row["text"] for row in texts], encoder)
         self.active = [i for i, row in enumerate(pairs) if teaches(row, method)]  # still to be unlearned
         if not self.active:
             raise InputError("every harmful output only repeats its prompt's words; take other `position_weights`")

@@ -9,9 +9,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.data.batches import collate
 from wpn.errors import InputError
+from wpn.importing import import_checkpoint
 from wpn.judges.classifier import longest
 from wpn.likelihood import forward
-from wpn.models import import_checkpoint, pad_id
+from wpn.models import pad_id
 
 BATCH = 8  # texts at a time; the logits of a batch are (B, T, V), with large vocabularies a gigabyte
 
@@ -74,8 +75,9 @@ class ChatJudge:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of the question, as the model's chat template puts it, if it has one."""
-        for token in self.tokenizer.all_special_tokens:  # else a text could end the question and answer it
-            text = text.replace(token, " ")
+        added = self.tokenizer.added_tokens_decoder.values()  # Llama 3's are said there alone
+        for token in {*self.tokenizer.all_special_tokens, *(str(each) for each in added if each.special)}:
+            text = text.replace(token, " ")  # else a text could end the question and answer it
         question = self.prompt.replace("{text}", text)
         if self.tokenizer.chat_template is None:
             return self.tokenizer(question).input_ids

@@ -19,7 +19,9 @@ from transformers import (
 
 from wpn.data.batches import collate
 from wpn.errors import InputError
-from wpn.models import check_knows_words, loading, pad_id
+from wpn.importing import loading
+from wpn.models import pad_id
+from wpn.usable import check_knows_words
 
 BATCH = 32  # texts at a time
 MULTI_LABEL = "multi_label_classification"  # transformers' name for labels that do not exclude one another
@@ -53,8 +55,7 @@ class ClassifierJudge:
             raise InputError(f"{folder} lacks the weights {', '.join(missing)}; choose a checkpoint with a classifier")
         check_knows_words(folder, tokenizer)
         harmful = _label_numbers(model.config, harmful_labels, folder)
-        if model.config.pad_token_id is None:  # decoders look for the last token that is not padding
-            model.config.pad_token_id = pad_id(tokenizer)
+        model.config.pad_token_id = pad_id(tokenizer)  # decoders look for the last token that is not padding
         return cls(model.to(device), tokenizer, harmful)
 
     @torch.inference_mode()
@@ -108,6 +109,11 @@ def _label_numbers(config: PretrainedConfig, wanted: Sequence[str], folder: Path
     known = {label: int(number) for number, label in config.to_dict()["id2label"].items()}
     if len(known) == 1 and config.problem_type != MULTI_LABEL:  # its softmax would be 1 for every text
         raise InputError(f"{folder} gives one number and not probabilities of labels; choose another classifier")
+    if set(wanted) == known.keys() and config.problem_type != MULTI_LABEL:  # their probabilities add up to 1
+        raise InputError(
+            f"all labels of {folder} ({', '.join(known)}) should be harmful, and it always takes one of them; leave "
+            f"out the harmless one, or say in config.json that each is by itself (problem_type: {MULTI_LABEL})"
+        )
     if not wanted or not known.keys() >= set(wanted):
         raise InputError(
             f"{folder} has the labels {', '.join(known)}, but {', '.join(wanted) or 'none'} should be harmful; "

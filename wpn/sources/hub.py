@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 Kind = Literal["model", "dataset"]
 
-MODEL_FILES = ("*.json", "*.txt", "*.model")
+MODEL_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 DATASET_FILES = ("*.jsonl", "*.json", "*.jsonl.gz", "*.json.gz", "*.parquet", "*.csv")
 TRIES = 4  # of a request that the hub refuses with 429
 PATIENCE = 300  # seconds: the hub counts requests in windows of five minutes
