@@ -62,6 +62,14 @@ PASSAGE_COLUMNS = {
     "perplexity x": "perplexity_ratio", "benchmark": "benchmark_mean", "drop": "benchmark_drop",
     "steps": "steps", "s": "seconds",
 }  # fmt: skip
+REAL_PROBE_COLUMNS = {
+    "worst set": "harmful_worst_set", "forced start: harmless": "forced_start",
+    "worst wrapper": "attack_success_worst", "any wrapper": "attack_success_any", "suffix": "suffix_success",
+    "1 of several samples": "toxicity_probability", "int8": "int8_change", "int4": "int4_change",
+    "10 relearning steps": "relearn_10", "area": "relearn_auc", "worst attack": "relearn_auc_worst",
+    "over-refusal": "over_refusal", "KL, harmless": "benign_kl", "membership": "membership_auc",
+    "distinct-2": "distinct_2", "s": "seconds",
+}  # fmt: skip
 REAL_COLUMNS = {
     "fall": "toxicity_fall", "p": "toxicity_fall_p", "meaningful": "meaningful_sampled",
     "benchmarks": "benchmark_mean", "drop": "benchmark_drop", "perplexity x": "perplexity_ratio", "s": "seconds",
@@ -79,11 +87,15 @@ def results_table(name: str, without: Collection[str] = ()) -> str:
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 
 
-def attack_table(name: str, columns: Mapping[str, str] = ATTACK_COLUMNS) -> str:
-    """What attacks bring back, by means over seeds; the range of the seeds where they differ."""
+def attack_table(name: str, columns: Mapping[str, str] = ATTACK_COLUMNS, under: str = "rows") -> str:
+    """What attacks bring back, by means over seeds; the range of the seeds where they differ.
+
+    Args:
+        under: where in the file the numbers stand.
+    """
     found = read_json(ROOT / "results" / f"{name}.json")
     lines = [_line(["model", "stage", *columns]), _line(["---", "---", *["---:"] * len(columns)])]
-    for (model, label), rows in _groups(found["rows"]):
+    for (model, label), rows in _groups(found[under]):
         cells = [_cell(key, [row.get(key) for row in rows]) for key in columns.values()]
         lines.append(_line([model, label, *cells]))
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
@@ -192,6 +204,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "paired-power": paired_power_table,
     "speed": partial(speed_table, "organisms"),
     "smollm2-135m": partial(real_table, "smollm2-135m"),
+    "smollm2-135m-attacks": partial(attack_table, "smollm2-135m", REAL_PROBE_COLUMNS, under="assessments"),
     "smollm2-135m-whole": partial(real_table, "smollm2-135m-whole"),
     "smollm2-135m-speed": partial(speed_table, "smollm2-135m"),
     # without its seconds: other work ran on the machine at the same time

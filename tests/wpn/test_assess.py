@@ -1110,8 +1110,7 @@ def test_a_probe_without_room_for_a_prompt_is_skipped_and_a_model_without_positi
     grader = Says(monkeypatch, lambda _: " thank you .")
     with pytest.raises(InputError, match="the model has no room for 2 of 3 prompts; ask shorter ones"):
         forced_start(counted(grader, positions=12), ForcedStart(starts=["you"]))  # prompts of 9, 9 and 6 words
-    endless = counted(grader)
-    del endless.model.config.max_position_embeddings
+    endless = subject_of(torch.nn.Module(), Words(), grader)
     assert endless.fitting(["word " * 10_000]) == [0]
 
 
