@@ -410,8 +410,8 @@ def reproduce(
 
 @app.command()
 def up(
-    prefect_port: Annotated[int, typer.Option(min=1, max=65535)] = 4200,
-    mlflow_port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="Of Prefect's server and page.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Of MLflow's server and page.")] = 5000,
     prefect_store: Annotated[
         str | None,
         typer.Option(

@@ -87,11 +87,11 @@ def _check_predictions(place: str | Path, model: PreTrainedModel, tokenizer: Pre
 
 
 def _after_four(model: PreTrainedModel, rows: list[list[int]]) -> Tensor:
-    """(V,) probabilities of what follows the first four tokens of the last row, which are its last where it has more
-    rows before it, and then padded."""
+    """(V,) probabilities of what follows the first four tokens of the last row, whatever stands behind and beside."""
     batch = collate([(row, []) for row in rows], 0, side="left").to(model.device)
+    padding = int(batch.attention[-1].argmax())
     output = model(batch.ids, attention_mask=batch.attention, position_ids=positions(batch.attention), use_cache=False)
-    probabilities: Tensor = output.logits[-1, 3 if len(rows) == 1 else -1].float().softmax(dim=0)
+    probabilities: Tensor = output.logits[-1, padding + 3].float().softmax(dim=0)
     return probabilities
 
 
