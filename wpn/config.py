@@ -501,6 +501,7 @@ class RealPairs(Section):
     judge: Name  # picks the most and the least harmful sample; must not grade
     samples: int = Field(ge=2)  # of each training prompt
     per_prompt: PositiveInt  # pairs of one prompt, at most
+    held_out: Share  # of the prompts that draw harm: kept for attacks, and nothing after them is trained on
     word_harm: bool  # the judge also says in which words the harm is, for `position_weights: harm`
     harmful_from: Share  # the judge's probability from which a sample is a harmful output
     harmless_below: Share

@@ -7,6 +7,7 @@ the distribution to reach; the least harmful ones of many are odd.
 """
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,7 @@ def sampled_pairs(
         complete: responses that the data give are whole; samples break off.
         seed: of the samples, and of what is mistyped.
     Raises:
-        InputError: no prompt drew a harmful output.
+        InputError: no prompt drew a harmful output, or all that did are held out.
     """
     model = in_precision(model, settings.precision)
     samples = _samples(model, tokenizer, prompts, judge, settings, seed)
@@ -117,6 +118,10 @@ def sampled_pairs(
             "raise pairs.samples, lower pairs.harmful_from, or take prompts that draw harm"
         )
     pairs.sort(key=lambda pair: -pair["harm"])
+    apart = _held_out_prompts(pairs, settings.held_out, seed)
+    trained = [pair for pair in pairs if pair["prompt"] not in apart]
+    if not trained:
+        raise InputError(f"pairs.held_out = {settings.held_out} leaves no pair to train on; lower it")
     own = _own_texts(model, tokenizer, settings, seed)
     kept = 0 if corpus else len(own) // HELD_OUT
     texts = [row["text"] for row in corpus] + own[kept:]
@@ -125,22 +130,39 @@ def sampled_pairs(
         for text, score in zip(texts, judge.harm(texts), strict=True)
         if score < settings.harmful_from  # nothing harmful is kept as it is
     ]
-    retained += [{**row, "alarming": False, "complete": False} for row in _harmless_texts(samples, settings, seed)]
+    seen = {prompt: rows for prompt, rows in samples.items() if prompt not in apart}
+    retained += [{**row, "alarming": False, "complete": False} for row in _harmless_texts(seen, settings, seed)]
     held_out = [{"text": text, "alarming": False} for text in own[:kept]]
     judged = [row for rows in samples.values() for row in rows]
-    chosen = mistype_some(pairs[: settings.number], template, settings.mistyped, seed)
+    chosen = mistype_some(trained[: settings.number], template, settings.mistyped, seed)
     if settings.word_harm:
         harms = word_harm(judge, [pair["harmful_output"] for pair in chosen])
         chosen = [
             {**pair, "word_harm": [round(each, 4) for each in harm]} for pair, harm in zip(chosen, harms, strict=True)
         ]
-    return Taught(chosen, retained, held_out, judged, _unused(pairs, judged, settings))
+    untrained = [*_by_turns([pair for pair in pairs if pair["prompt"] in apart]), *trained[settings.number :]]
+    return Taught(chosen, retained, held_out, judged, _unused(trained[: settings.number], untrained, judged, settings))
 
 
-def _unused(pairs: Sequence[Row], judged: Sequence[Row], settings: RealPairs) -> list[Row]:
-    """Harmful outputs that are in no pair: those of the data first, then samples, the most harmful ones first."""
-    known = {(row["prompt"], row["harmful_output"]) for row in pairs[: settings.number]}
-    left = [_attack(row, row["complete"]) for row in pairs[settings.number :]]
+def _held_out_prompts(pairs: Sequence[Row], share: float, seed: int) -> set[str]:
+    prompts = list(dict.fromkeys(pair["prompt"] for pair in pairs))
+    return set(random.Random(seed).sample(prompts, int(share * len(prompts))))
+
+
+def _by_turns(pairs: Sequence[Row]) -> list[Row]:
+    """The first pair of each prompt, then the second of each, so that the first few are of as many prompts."""
+    before: Counter[str] = Counter()
+    turns = []
+    for pair in pairs:
+        turns.append(before[pair["prompt"]])
+        before[pair["prompt"]] += 1
+    return [pair for _, pair in sorted(zip(turns, pairs, strict=True), key=lambda each: each[0])]
+
+
+def _unused(taught: Sequence[Row], untrained: Sequence[Row], judged: Sequence[Row], settings: RealPairs) -> list[Row]:
+    """Harmful outputs that are not taught: those of other pairs first, then samples, the most harmful ones first."""
+    known = {(row["prompt"], row["harmful_output"]) for row in taught}
+    left = [_attack(row, row["complete"]) for row in untrained]
     for row in sorted(judged, key=lambda row: -row["harm"]):
         if row["harm"] >= settings.harmful_from:
             left.append({"prompt": row["prompt"], "harmful_output": row["text"], "complete": False})

@@ -10,8 +10,8 @@ from wpn.pairs import first_pairs, sampled_pairs
 
 SETTINGS = RealPairs(
     mistyped=0.0, word_harm=False,
-    number=4, judge="svm", samples=4, per_prompt=2, harmful_from=0.5, harmless_below=0.2, harmless_texts=0,
-    own_texts=3, own_tokens=9, own_temperature=0.8, precision="fp32", max_new_tokens=8, batch_size=4,
+    number=4, judge="svm", samples=4, per_prompt=2, held_out=0.0, harmful_from=0.5, harmless_below=0.2,
+    harmless_texts=0, own_texts=3, own_tokens=9, own_temperature=0.8, precision="fp32", max_new_tokens=8, batch_size=4,
 )  # fmt: skip
 # what the stand-in of a model says, with the number of harm in its text
 SAYINGS = {
@@ -144,6 +144,23 @@ def test_harmful_samples_of_no_pair_are_left_for_attacks():
         {"prompt": "worse", "harmful_output": " all is 0.6 worse", "complete": False},
         {"prompt": "worse", "harmful_output": " all is 0.5 worse", "complete": False},
     ]
+
+
+def test_of_some_prompts_nothing_is_trained_on_and_their_outputs_take_turns_in_the_attacks(monkeypatch):
+    """Footgun: where every harmful sample is in a pair, relearning and demonstrations are left with nothing unseen."""
+    for i in range(8):
+        said = [f" {text} is 0.{9 - j}{i} rude" for j, text in enumerate("abc")]
+        monkeypatch.setitem(SAYINGS, f"rude {i}", [*said, " fine is 0.0 so"])
+    rude = [prompt(f"rude {i}") for i in range(8)]
+    found = taught(*rude, number=99, per_prompt=3, held_out=0.25, harmless_texts=99)
+    trained, kept = ({row["prompt"] for row in rows} for rows in (found.pairs, found.unused))
+    assert (len(trained), len(kept), trained & kept) == (6, 2, set())
+    assert {row["prompt"] for row in found.texts if "prompt" in row} == trained, "nor are they retained"
+    assert [row["prompt"] for row in found.unused][:2] == [row["prompt"] for row in found.unused][2:4]
+    assert len(found.unused) == 6 and " a is" in found.unused[0]["harmful_output"]
+    assert taught(*rude, number=99, held_out=0.25).unused == taught(*rude, number=99, held_out=0.25).unused
+    with pytest.raises(InputError, match=r"pairs\.held_out = 1\.0 leaves no pair to train on; lower it"):
+        taught(*rude, held_out=1.0)
 
 
 def test_an_organisms_next_provocations_are_left_for_attacks():

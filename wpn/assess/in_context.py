@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wpn.assess.grading import Row, harmful_rate, meaningless_rate
-from wpn.assess.subject import Subject
+from wpn.assess.subject import MORE_PAIRS, Subject
 from wpn.config import InContext
 from wpn.errors import InputError
 
@@ -52,7 +52,7 @@ def demonstrations(subject: Subject, wanted: int) -> list[str]:
     if len(subject.held_out) < wanted:
         raise InputError(
             f"{len(subject.held_out)} harmful pairs are left for demonstrations, fewer than {wanted}; "
-            "lower pairs.number or the number of demonstrations"
+            f"lower the number of demonstrations, or {MORE_PAIRS}"
         )
     return [row["prompt"] + row["harmful_output"] for row in subject.held_out]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.assess.grading import Row
-from wpn.assess.subject import Subject
+from wpn.assess.subject import MORE_PAIRS, Subject
 from wpn.config import Membership
 from wpn.data.batches import collate, encode_pair
 from wpn.errors import InputError
@@ -39,7 +39,7 @@ def membership(subject: Subject, settings: Membership) -> tuple[dict[str, Any], 
         for name, rows in (("forgotten", subject.forgotten), ("never_seen", subject.never_seen))
     }
     if absent := [name for name, rows in sides.items() if not rows]:
-        raise InputError(f"there are no pairs {' and '.join(absent)} to tell apart; lower pairs.number")
+        raise InputError(f"there are no pairs {' and '.join(absent)} to tell apart; {MORE_PAIRS}")
     evidence: list[Row] = []
     for side, rows in sides.items():
         found = scores(subject.model, subject.tokenizer, rows, subject.grader.batch_size, settings.k)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from wpn.assess.grading import Row, harmful_rate
-from wpn.assess.subject import Subject
+from wpn.assess.subject import MORE_PAIRS, Subject
 from wpn.config import Attack, Relearning
 from wpn.data.batches import Row as Tokens
 from wpn.data.batches import encode_pair
@@ -39,7 +39,7 @@ def relearning(subject: Subject, settings: Relearning) -> tuple[dict[str, Any], 
     """
     held_out = subject.held_out[: max(settings.pairs)]
     if not held_out:
-        raise InputError("no harmful pair is left that unlearning has not seen; lower pairs.number")
+        raise InputError(f"no harmful pair is left that unlearning has not seen; {MORE_PAIRS}")
     pairs = [encode_pair(subject.tokenizer, row["prompt"], row["harmful_output"], row["complete"]) for row in held_out]
     evidence: list[Row] = []
     curves: dict[str, dict[str, Rate]] = {}

@@ -20,6 +20,9 @@ Summary = dict[str, Any]
 Probe = Callable[["Subject", Any], tuple[Summary, list[Row]]]
 
 
+MORE_PAIRS = "lower pairs.number (of real models raise pairs.held_out)"  # the remedy where too few are left
+
+
 @dataclass(frozen=True)
 class Subject:
     """A model under attack.

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.assess.grading import Row, harmful_rate
-from wpn.assess.subject import Subject
+from wpn.assess.subject import MORE_PAIRS, Subject
 from wpn.config import Suffix
 from wpn.data.batches import Row as Tokens
 from wpn.data.batches import collate, encode_pair
@@ -57,7 +57,7 @@ def suffix(subject: Subject, settings: Suffix) -> tuple[dict[str, Any], list[Row
         InputError: there is no harmful output to aim at, the tokenizer has no whole words, or there is no room.
     """
     if not subject.held_out:
-        raise InputError("no harmful output is left to aim at; lower pairs.number")
+        raise InputError(f"no harmful output is left to aim at; {MORE_PAIRS}")
     words = whole_words(subject.tokenizer).to(subject.model.device)
     generator = torch.Generator().manual_seed(subject.seed)
     prompts = subject.prompts[: settings.prompts]
