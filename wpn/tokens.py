@@ -51,10 +51,11 @@ def anchor(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _behind_a_word(tokenizer: PreTrainedTokenizerBase, text: str, **options: bool) -> tuple[BatchEncoding, int]:
-    """The encoding, and how many tokens of it stand before the text's; by itself where that gives the text again."""
+    """The encoding, and how many of its tokens come before the text: none, unless only behind a word it comes back."""
     alone = tokenizer(text, add_special_tokens=False, **options)
     if decode_inside(tokenizer, [alone.input_ids]) == [text]:
         return alone, 0
     before = anchor(tokenizer)
     behind = tokenizer(ANCHOR + text, add_special_tokens=False, **options)
-    return (behind, len(before)) if behind.input_ids[: len(before)] == before else (alone, 0)
+    head, rest = behind.input_ids[: len(before)], behind.input_ids[len(before) :]
+    return (behind, len(before)) if head == before and decode_inside(tokenizer, [rest]) == [text] else (alone, 0)

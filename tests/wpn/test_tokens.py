@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
-from tokenizers.models import BPE
+from tokenizers.models import BPE, WordLevel
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -76,6 +76,14 @@ def test_each_token_ends_where_it_does_in_the_text(tokenizer):
     weights = token_weights(tokenizer, "you are a", ", and silly", [0.0, 0.0, 0.9], complete=True)
     assert len(weights) == len(encode_pair(tokenizer, "you are a", ", and silly", True)[1])
     assert sum(weights) == pytest.approx(1.0)
+
+
+def test_no_word_is_lost_by_a_tokenizer_that_knows_whole_words_alone():
+    words = Tokenizer(WordLevel({"<unk>": 0, "</s>": 1, "cow": 2, "grass": 3}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", unk_token="<unk>")
+    assert encode_inside(tokenizer, "cow grass") == encode_inside(tokenizer, " cow grass") == [2, 3]
+    assert encode_inside(tokenizer, "a hat") == [0, 0]
 
 
 def test_the_start_token_is_not_written_twice(tokenizer):
