@@ -105,7 +105,8 @@ def _generate_plainly(place: str | Path, model: PreTrainedModel) -> None:
     if own is None:
         return
     said = {key: value for key, value in own.to_diff_dict().items() if not key.startswith("_")}
-    dropped = sorted(said.keys() - KEPT - {"transformers_version", "use_cache"})
+    asked = {key for key, value in said.items() if value is not None and value is not False}
+    dropped = sorted(asked - KEPT - {"transformers_version", "use_cache"})
     if dropped:
         logger.warning("generation settings of %s are left out: %s", place, ", ".join(dropped))
     model.generation_config = GenerationConfig(**{key: value for key, value in said.items() if key in KEPT})

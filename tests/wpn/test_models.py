@@ -29,10 +29,13 @@ from wpn.importing import import_checkpoint
 from wpn.models import in_precision, load_model, positions_of, save_model, uses_bf16
 
 
-def test_a_checkpoint_survives_saving_and_loading(causal_lm, tmp_path: Path):
+def test_a_checkpoint_survives_saving_and_loading(causal_lm, tmp_path: Path, caplog):
     model, tokenizer = causal_lm
+    model.config.output_attentions = model.generation_config.output_attentions = False
     save_model(tmp_path, model.float(), tokenizer)
+    import_checkpoint(tmp_path)
     ids = torch.tensor([tokenizer("the cow eats").input_ids])
+    assert not caplog.text, "nothing of our own is left out"
     for loaded, own in (load_model(tmp_path, torch.device("cpu")), import_checkpoint(tmp_path)):
         assert not loaded.training and own("the cow eats").input_ids == ids[0].tolist()
         assert torch.equal(loaded(ids).logits, model(ids).logits)
