@@ -245,7 +245,7 @@ def verdict(decision: dict[str, Any]) -> str:
     if decision["mode"] != "enforce":
         who += " (tried only: gate.mode is dry_run)"
     if decision["passed"]:
-        later = f"; {len(decision['pending'])} against the champion is judged at registration"
+        later = f"; judged at registration: {len(decision['pending'])} against the champion"
         held = f"every one of its {len(decision['criteria'])} bounds holds{later if decision['pending'] else ''}"
         return f"{who} passed the gate: {held}."
     return f"{who} was refused by the gate: {'; '.join(decision['reasons'])}."

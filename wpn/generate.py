@@ -44,8 +44,10 @@ def continue_prompts(
     ends = _ends(model, tokenizer)
     said = [list(itertools.takewhile(lambda token: token not in ends, row)) for row in tokens]
     behind = decode_inside(tokenizer, said, skip_special_tokens=True)
-    begun = tokenizer.batch_decode(said, skip_special_tokens=True)  # what follows no prompt stands behind nothing
-    return [text if prompt else own for prompt, text, own in zip(prompts, behind, begun, strict=True)]
+    return [
+        text if prompt else str(tokenizer.decode(row, skip_special_tokens=True))  # behind no prompt a text begins
+        for prompt, text, row in zip(prompts, behind, said, strict=True)
+    ]
 
 
 @torch.inference_mode()

@@ -82,8 +82,6 @@ def loading(place: str | Path, kind: str, remedy: str = "fetch all its files") -
             f"{place} holds PyTorch weights that are damaged or more than tensors, of which nothing is run; fetch them "
             "again, or convert them to safetensors"
         ) from None
-    except InputError:
-        raise
     except Exception as error:
         known = isinstance(error, LOADING_ERRORS) or type(error) is Exception  # the latter by tokenizers, of its files
         if out_of_memory(error) or not known:

@@ -1,5 +1,6 @@
 """lm-eval's model class, made faster where the choices of an item share their context."""
 
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from wpn.data.batches import Row, collate, positions, side_by_side
+from wpn.data.batches import Row, collate, positions
 from wpn.generate import selectable
 
 Request = tuple[tuple[str, str], list[int], list[int]]  # the two texts, the context's tokens, the continuation's
@@ -77,7 +78,7 @@ class ContextOnce(HFLM):
         longest = {context: max((requests[n][2] for n in numbers), key=len) for context, numbers in following.items()}
         order = sorted(following, key=len, reverse=True)
         run: list[Row] = [(context, longest[context][:-1]) for context in order]  # the last token is never run
-        for rows in side_by_side(run, self.batch_size, self.max_length):
+        for rows in _side_by_side(run, self.batch_size, self.max_length):
             batch = [tuple(context) for context, _ in rows]
             continuations = [(row, number) for row, context in enumerate(batch) for number in following[context]]
             yield batch, sorted(continuations, key=lambda pair: len(requests[pair[1]][2]))
@@ -124,3 +125,20 @@ class ContextOnce(HFLM):
         values = logits.log_softmax(dim=2).gather(2, ids[..., None])[..., 0]  # (R, K)
         greedy = (logits.argmax(dim=2) == ids) | ~real
         return list(zip((values * real).sum(dim=1).tolist(), greedy.all(dim=1).tolist(), strict=True))
+
+
+def _side_by_side(rows: Sequence[Row], size: int, most: int) -> Iterator[list[Row]]:
+    """Batches of `size` rows, in their order, whose contexts are run first, padded on the left, and go on from there.
+
+    One whose padding would reach past the model's last position is cut up by the length of the contexts, so that it
+    reaches no further than the longest row.
+
+    Args:
+        most: positions of the model; every row has room in them.
+    """
+    for start in range(0, len(rows), size):
+        batch = list(rows[start : start + size])
+        if max(len(context) for context, _ in batch) + max(len(rest) for _, rest in batch) <= most:
+            yield batch
+        else:
+            yield from (list(same_length) for _, same_length in itertools.groupby(batch, key=lambda row: len(row[0])))

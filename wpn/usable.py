@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.data.batches import collate, positions
 from wpn.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -73,25 +72,27 @@ def _check_tokenizer(place: str | Path, tokenizer: PreTrainedTokenizerBase, rows
 def _check_predictions(place: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """What follows the first four tokens of a text: by themselves, with more behind them, and with padding in front."""
     tokens = tokenizer(ORDINARY).input_ids[:8]
-    alone = _after_four(model, [tokens[:4]])
+    alone = _after_four(model, tokens[:4])
     kind = f"the {model.config.model_type} model of {place}"
     if not bool(alone.isfinite().all()):
         raise InputError(f"{kind} gives no finite probabilities for ordinary text, as its weights are; fetch others")
-    if _differ(alone, _after_four(model, [tokens])):
+    if _differ(alone, _after_four(model, tokens)):
         raise InputError(f"{kind} looks at what comes after a word, so that it is no decoder; choose a causal model")
-    if _differ(alone, _after_four(model, [tokens, tokens[:4]])):  # RWKV: what it says depends on the rest of the batch
+    if _differ(alone, _after_four(model, tokens[:4], padding=4)):  # RWKV: it would depend on the rest of the batch
         raise InputError(
             f"{kind} does not leave padding out in front of a prompt, so that its answers in batches would not be its "
             "own; choose a model of another architecture"
         )
 
 
-def _after_four(model: PreTrainedModel, rows: list[list[int]]) -> Tensor:
-    """(V,) probabilities of what follows the first four tokens of the last row, whatever stands behind and beside."""
-    batch = collate([(row, []) for row in rows], 0, side="left").to(model.device)
-    padding = int(batch.attention[-1].argmax())
-    output = model(batch.ids, attention_mask=batch.attention, position_ids=positions(batch.attention), use_cache=False)
-    probabilities: Tensor = output.logits[-1, padding + 3].float().softmax(dim=0)
+def _after_four(model: PreTrainedModel, tokens: list[int], padding: int = 0) -> Tensor:
+    """(V,) probabilities of what follows the first four tokens, with so many of padding in front."""
+    ids, attention, positions = (
+        torch.tensor([[0] * padding + row], device=model.device)
+        for row in (tokens, [1] * len(tokens), list(range(len(tokens))))
+    )
+    output = model(ids, attention_mask=attention, position_ids=positions, use_cache=False)
+    probabilities: Tensor = output.logits[0, padding + 3].float().softmax(dim=0)
     return probabilities
 
 

@@ -106,7 +106,7 @@ def test_a_verdict_says_what_is_still_to_be_judged(project: Path) -> None:
     decision = json.loads((project / "build" / "gate" / "opt" / "wpn.json").read_text())
     assert report.verdict({**decision, "pending": []}).endswith("bounds holds.")
     pending = [{"metric": "harmless_unseen", "against": "champion", "bound": "low", "at_least": -0.02}]
-    later = "holds; 1 against the champion is judged at registration."
+    later = "holds; judged at registration: 1 against the champion."
     assert report.verdict({**decision, "pending": pending}).endswith(later)
 
 

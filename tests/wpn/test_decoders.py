@@ -87,7 +87,8 @@ def test_a_decoder_is_measured_and_unlearns_in_batches_as_by_itself(decoder):
     assert answers[0] == answers[1]
     again = continue_prompts(model, tokenizer, prompts * 2, max_new_tokens=6, batch_size=4)
     assert again == answers[0] * 2, "what a prompt's answers share is run once"
-    assert losses(model, tokenizer)[-1] < losses(model, tokenizer)[0]
+    first, *_, last = losses(model, tokenizer)
+    assert last < first
 
 
 def losses(model, tokenizer):

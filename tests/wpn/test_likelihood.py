@@ -6,7 +6,7 @@ import torch
 
 from wpn.assess.divergence import divergences
 from wpn.assess.membership import scores
-from wpn.data.batches import collate, encode_pair, encode_text, side_by_side
+from wpn.data.batches import collate, encode_pair, encode_text
 from wpn.likelihood import (
     forward,
     response_log_likelihoods,
@@ -51,14 +51,6 @@ def test_rows_come_back_in_order_whatever_the_batch_size(causal_lm):
     one = row_log_likelihoods(model, tokenizer, rows, 1)
     assert [count for _, count in one] == [len(counted) for _, counted in rows]
     assert [total for total, _ in row_log_likelihoods(model, tokenizer, rows, 3)] == pytest.approx([t for t, _ in one])
-
-
-def test_a_batch_is_cut_up_only_where_its_padding_passes_the_last_position():
-    rows = [([1] * context, [2] * counted) for context, counted in ((24, 2), (2, 24), (2, 9), (3, 4))]
-    first, second, third, fourth = rows
-    whole = [[first, second, third], [fourth]]
-    assert list(side_by_side(rows, 3, 48)) == list(side_by_side(rows, 3, math.inf)) == whole, "24 + 24 are just enough"
-    assert list(side_by_side(rows, 3, 47)) == [[first], [second, third], [fourth]]
 
 
 def measured(model, tokenizer, pairs, size):

@@ -4,7 +4,7 @@ from lm_eval.models.huggingface import HFLM
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.wpn.conftest import recurrent
-from wpn.scorer import ContextOnce
+from wpn.scorer import ContextOnce, _side_by_side
 
 
 @pytest.fixture
@@ -70,3 +70,11 @@ def test_a_context_is_run_once(causal_lm):
     ContextOnce(model, tokenizer=tokenizer, batch_size=4)._loglikelihood_tokens(asked, disable_tqdm=True)
     hook.remove()
     assert run == [1, 10, 4 * 2]  # one to see what the model keeps; a continuation's last token is never run
+
+
+def test_a_batch_is_cut_up_only_where_its_padding_passes_the_last_position():
+    rows = [([1] * context, [2] * counted) for context, counted in ((24, 2), (2, 24), (2, 9), (3, 4))]
+    first, second, third, fourth = rows
+    whole = [[first, second, third], [fourth]]
+    assert list(_side_by_side(rows, 3, 48)) == whole, "24 + 24 are just enough"
+    assert list(_side_by_side(rows, 3, 47)) == [[first], [second, third], [fourth]]

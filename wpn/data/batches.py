@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -79,7 +79,7 @@ def collate(rows: Sequence[Row], fill: int, side: str = "right", most: float = m
         most: positions of the model (`wpn.models.positions_of`), in which every row has room. Where padding on both
             sides would reach past them it is on the right: GPT-Neo breaks there, though no token stands there.
     """
-    longest = _longest(rows)
+    longest = max(len(context) for context, _ in rows), max(len(counted) for _, counted in rows)
     if side == "both" and sum(longest) > most:
         side = "right"
     length = sum(longest) if side == "both" else max(len(context) + len(counted) for context, counted in rows)
@@ -92,28 +92,6 @@ def collate(rows: Sequence[Row], fill: int, side: str = "right", most: float = m
         attention.append([0] * before + [1] * len(tokens) + [0] * after)
         response.append([0] * (before + len(context)) + [1] * len(counted) + [0] * after)
     return Batch(torch.tensor(ids), torch.tensor(attention), torch.tensor(response))
-
-
-def side_by_side(rows: Sequence[Row], size: int, most: float) -> Iterator[list[Row]]:
-    """Batches of `size` rows, in their order, whose contexts are run first, padded on the left, and go on from there.
-
-    One whose padding would reach past the model's last position is cut up by the length of the contexts, so that it
-    reaches no further than the longest row.
-
-    Args:
-        most: positions of the model (`wpn.models.positions_of`); every row has room in them.
-    """
-    for start in range(0, len(rows), size):
-        batch = list(rows[start : start + size])
-        if sum(_longest(batch)) <= most:
-            yield batch
-        else:
-            yield from (list(same_length) for _, same_length in itertools.groupby(batch, key=lambda row: len(row[0])))
-
-
-def _longest(rows: Sequence[Row]) -> tuple[int, int]:
-    """Tokens of the longest context, and of the longest that count."""
-    return max(len(context) for context, _ in rows), max(len(counted) for _, counted in rows)
 
 
 def parts(rows: Sequence[T], count: int) -> list[list[T]]:

@@ -32,6 +32,8 @@ class ChatJudge:
         if "{text}" not in prompt:
             raise InputError(f"the prompt {prompt!r} of a chat judge has no {{text}}; put it where the text belongs")
         self.model, self.tokenizer, self.prompt = model.eval(), tokenizer, prompt
+        added = tokenizer.added_tokens_decoder.values()  # some of Llama 3's are special there alone
+        self.special = {*tokenizer.all_special_tokens, *(str(each) for each in added if each.special)}
         yes, no = _first_tokens(tokenizer, "yes"), _first_tokens(tokenizer, "no")
         self.yes, self.no = sorted(yes - no), sorted(no - yes)  # SentencePiece may begin " yes" and " no" by one blank
         if not self.yes or not self.no:
@@ -75,9 +77,8 @@ class ChatJudge:
 
     def encode(self, text: str) -> list[int]:
         """Tokens of the question, as the model's chat template puts it, if it has one."""
-        added = self.tokenizer.added_tokens_decoder.values()  # Llama 3's are said there alone
-        for token in {*self.tokenizer.all_special_tokens, *(str(each) for each in added if each.special)}:
-            text = text.replace(token, " ")  # else a text could end the question and answer it
+        for token in self.special:  # else a text could end the question and answer it
+            text = text.replace(token, " ")
         question = self.prompt.replace("{text}", text)
         if self.tokenizer.chat_template is None:
             return self.tokenizer(question).input_ids
