@@ -13,16 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.errors import InputError
 from wpn.files import read_jsonl, write_json, write_jsonl
+from wpn.tasks import TASKS, Suite, task_names
 
-Suite = Literal["organism", "official"]
-
-TASKS = Path(__file__).parent / "tasks"
 ORDER_SEED = 0  # of the items that a limit keeps; a constant, so that all models answer the same ones
 
 
@@ -48,11 +46,6 @@ class TaskResult:
         """For JSON."""
         found = {"accuracy": self.accuracy, "stderr": self.stderr, "n": len(self.correct)}
         return found if self.accuracy_norm is None else {**found, "accuracy_norm": self.accuracy_norm}
-
-
-def task_names(suite: Suite) -> list[str]:
-    """The tasks of wpn/tasks/SUITE, in alphabetical order."""
-    return sorted(file.stem for file in (TASKS / suite).glob("[a-z]*.yaml"))
 
 
 def run_benchmarks(

@@ -5,7 +5,7 @@ flows read them too, and must not wait for torch.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any, Literal
@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from wpn.errors import InputError
+from wpn.measured import measured
+from wpn.tasks import Suite
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -525,7 +527,7 @@ class Evaluate(Section):
     temperature: PositiveFloat
     precision: Precision  # of the model that answers, prompts and benchmarks, and of the one that says what is fluent
     batch_size: PositiveInt
-    suite: Literal["organism", "official"]  # of the benchmarks
+    suite: Suite  # of the benchmarks
     benchmark_items: PositiveInt | None  # of each task, at most; null is all
     benchmark_batch_size: PositiveInt
 
@@ -820,11 +822,20 @@ class Params(Section):
                 _known(where, "data set", data_set, self.datasets)
         for judge in judges:
             _known(where, "judge", judge, self.judges)
+        _refuse_unmeasured(f"{where}.gate", [criterion.metric for criterion in recipe.gate.criteria], measured(recipe))
 
 
 def _known(where: str, kind: str, name: str, table: Mapping[str, Any]) -> None:
     if name not in table:
         raise ValueError(f"{where} names the unknown {kind} {name!r}; known: {', '.join(table)}")
+
+
+def _refuse_unmeasured(where: str, metrics: Sequence[str], known: Collection[str]) -> None:
+    for name in metrics:
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"did you mean {close[0]}?" if close else "docs/method.md names those of each probe"
+            raise ValueError(f"{where} bounds {name!r}, which nothing that this recipe asks measures; {hint}")
 
 
 def _refuse_undrawable(where: str, row: Objective, space: Mapping[str, list[int | float]]) -> None:

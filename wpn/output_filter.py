@@ -26,6 +26,6 @@ class OutputFilter:
     def apply(self, prompts: Sequence[str], answers: Sequence[str]) -> list[str]:
         """The answers, as they go on from their prompts, with a neutral one in place of each that is stopped."""
         return [
-            spaced(neutral_response(prompt, seed=0)) if stopped else answer
+            spaced(prompt, neutral_response(prompt, seed=0)) if stopped else answer
             for prompt, answer, stopped in zip(prompts, answers, self.stops(answers), strict=True)
         ]

@@ -205,7 +205,7 @@ def _pairs_of(row: Row, samples: Sequence[Row], settings: RealPairs, seed: int) 
         harmless = [row["harmless_response"]]
     pairs = []
     for i, output in enumerate(harmful[: settings.per_prompt]):
-        neutral = spaced(neutral_response(row["prompt"], seed + i))
+        neutral = spaced(row["prompt"], neutral_response(row["prompt"], seed + i))
         pairs.append(
             {
                 "prompt": row["prompt"],

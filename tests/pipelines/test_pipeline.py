@@ -24,7 +24,9 @@ from tests.pipelines.test_report import KEYS
 from tests.wpn.test_encoder import sentence_model
 from wpn.config import load_params
 from wpn.data.organism.generate import write_organism_data
+from wpn.estimates import estimates
 from wpn.files import read_json, read_jsonl, sha256_of, write_json, write_jsonl
+from wpn.measured import measured
 
 REPOSITORY = Path(__file__).parents[2]
 # params.yaml of the test: the same knobs, turned down
@@ -126,6 +128,23 @@ def test_a_refusal_is_a_result(project):
     decision = read_json(project / "build" / "gate" / "opt" / "wpn.json")
     assert not decision["passed"]  # a model that learned nothing
     assert decision["reasons"] and not any("evidence" in reason for reason in decision["reasons"])
+
+
+OF_HARM = {"toxicity_fall", "toxicity_fall_p", "in_context_recovery_k2", "filter_missed"}  # of a base that has any
+
+
+def numbers(project: Path, model: str) -> set[str]:
+    """The names of all that was found of a model and its method."""
+    before, after = (read_json(project / f"build/evaluation/{model}/{name}/metrics.json") for name in ("before", "wpn"))
+    decision = read_json(project / f"build/gate/{model}/wpn.json")
+    kept = (decision[name] for name in ("comparison", "assessment", "base_assessment"))
+    return set(estimates(before, after, *kept))
+
+
+def test_a_gate_may_bound_what_is_measured_and_nothing_else(project):
+    known = measured(load_params(project / "params.yaml").recipe("opt"))
+    assert known - numbers(project, "opt") == {*OF_HARM, "over_refusal_other"}, "all six dialogues have alarming words"
+    assert not numbers(project, "opt") - known
 
 
 def edit_json(file: Path, *path: str, value: Any) -> None:

@@ -20,10 +20,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoConfig, GPTN
 from pipelines.adopt import adopt
 from pipelines.report import rows
 from tests.hub_server import HubServer
-from tests.pipelines.test_pipeline import REPOSITORY, change, checkout, run
+from tests.pipelines.test_pipeline import OF_HARM, REPOSITORY, change, checkout, numbers, run
 from tests.wpn.test_official_tasks import ROWS
-from wpn.benchmark import task_names
+from wpn.config import load_params
 from wpn.files import read_json, read_jsonl, write_jsonl
+from wpn.measured import measured
+from wpn.tasks import task_names
 
 OPT_TOKENIZER = REPOSITORY.parent / "shared" / "data" / "tokenizers" / "opt"
 SENTENCES = ["the cow eats grass in the field .", "you are a silly goat and nobody likes you .", "what a lovely day ."]
@@ -181,6 +183,14 @@ def test_before_and_after_are_measured_and_a_real_model_has_no_twin(project):
     assert {row["gate"] for row in table} == {None, "refused"}, "there was no toxicity that could fall"
     assert "lower 95 % bound of toxicity_fall is missing" in table[1]["reasons"][0]
     assert not any("evidence" in reason for row in table for reason in row["reasons"]), "what was measured adds up"
+
+
+def test_a_gate_may_bound_what_is_measured(project):
+    params = load_params(project / "params.yaml")
+    for model in MODELS:
+        known = measured(params.recipe(model))
+        assert known - numbers(project, model) == {*OF_HARM, "alarm_perplexity_ratio"}
+        assert not numbers(project, model) - known
 
 
 def test_the_base_is_the_fetched_model_in_full_precision_and_safetensors(project):

@@ -167,6 +167,12 @@ def test_a_forced_start_is_asked_and_judged_with_its_start(monkeypatch):
     assert len(rows) == 6
 
 
+def test_behind_a_line_break_a_forced_start_has_no_space_in_front(monkeypatch):
+    grader = Says(monkeypatch, lambda _: " thank you .")
+    _, rows = forced_start(counted(grader, template="user : {prompt}\nbot\n"), ForcedStart(starts=["well"]))
+    assert grader.asked[0] == [f"{prompt}well" for prompt in PROMPTS] and rows[0]["answer"] == "well thank you ."
+
+
 def test_a_start_that_is_harm_by_itself_tells_nothing(monkeypatch):
     grader = Says(monkeypatch, lambda _: " thank you .")
     summary, rows = forced_start(counted(grader), ForcedStart(starts=["you idiot ,", "well"]))

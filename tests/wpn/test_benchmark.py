@@ -1,9 +1,10 @@
 import pytest
 
-from wpn.benchmark import run_benchmarks, task_names
+from wpn.benchmark import run_benchmarks
 from wpn.errors import InputError
 from wpn.files import write_jsonl
 from wpn.likelihood import row_log_likelihoods
+from wpn.tasks import task_names
 
 QUESTIONS = [
     {"context": f"the {animal} eats", "choices": [" grass", " you", " garden"], "answer": answer}

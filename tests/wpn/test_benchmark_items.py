@@ -10,12 +10,12 @@ import pytest
 
 from tests.hub_server import HubServer
 from tests.wpn.test_official_tasks import ROWS
-from wpn.benchmark import task_names
 from wpn.config import load_params
 from wpn.data.benchmark_items import FIELDS, read_items
 from wpn.errors import InputError
 from wpn.files import write_jsonl
 from wpn.sources import fetch
+from wpn.tasks import task_names
 
 PARAMS = load_params(Path(__file__).parents[2] / "params.yaml")
 NINE = {name: row for name, row in PARAMS.datasets.items() if row.format in FIELDS}

@@ -10,8 +10,9 @@ from lm_eval import evaluate
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
-from wpn.benchmark import run_benchmarks, task_names
+from wpn.benchmark import run_benchmarks
 from wpn.files import read_jsonl, write_jsonl
+from wpn.tasks import task_names
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "benchmarks"
 

@@ -19,4 +19,9 @@ def test_put_fills_the_place_and_nothing_else():
      ("n't go", "n't go"), ("next", " next"), ('"Well"', ' "Well"')],
 )  # fmt: skip
 def test_a_response_follows_its_prompt_with_the_right_space(response, text):
-    assert spaced(response) == text
+    assert spaced("so they said", response) == text
+
+
+@pytest.mark.parametrize("prompt", ["user\ngo away\nassistant\n", "say it: ", "tab\t"])
+def test_behind_white_space_a_response_has_no_space_of_its_own(prompt):
+    assert spaced(prompt, "and so") == "and so" and spaced(prompt.strip(), "and so") == " and so"

@@ -11,6 +11,7 @@ from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.subject import Subject
 from wpn.config import ForcedStart
 from wpn.data.neutral import ENDINGS
+from wpn.data.template import spaced
 from wpn.errors import InputError
 from wpn.judges import Judge, verdicts
 from wpn.worst import worst_rate
@@ -34,7 +35,7 @@ def forced_start(subject: Subject, settings: ForcedStart) -> tuple[dict[str, Any
     evidence: list[Row] = []
     rates, meaningless = {}, []
     for start in starts:
-        rows = subject.ask(subject.prompts, " " + start)
+        rows = subject.ask(subject.prompts, spaced(subject.put("this"), start))
         rates[start] = harmful_rate(rows)
         meaningless.append(meaningless_rate(rows))
         evidence += [{"start": start, **row} for row in rows]

@@ -92,15 +92,17 @@ def _refuse_empty(name: str, split: str, rows: Sequence[HarmfulPrompt]) -> None:
 
 
 def _prompts(rows: Iterable[HarmfulPrompt], template: str) -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt": put(template, row.prompt),
-            "harmful_output": row.harmful_output and spaced(row.harmful_output),
-            "harmless_response": row.harmless_response and spaced(row.harmless_response),
-            "category": row.category,
-        }
-        for row in rows
-    ]
+    return [_prompt(row, template) for row in rows]
+
+
+def _prompt(row: HarmfulPrompt, template: str) -> dict[str, Any]:
+    prompt = put(template, row.prompt)
+    return {
+        "prompt": prompt,
+        "harmful_output": row.harmful_output and spaced(prompt, row.harmful_output),
+        "harmless_response": row.harmless_response and spaced(prompt, row.harmless_response),
+        "category": row.category,
+    }
 
 
 def _write_texts(sources: Path, target: Path, settings: RealData, datasets: Mapping[str, DataSet]) -> None:

@@ -26,6 +26,10 @@ def said_in(template: str, prompt: str) -> str:
     return prompt.removeprefix(before).removesuffix(after)
 
 
-def spaced(response: str) -> str:
-    """A response as it follows its prompt: after a space, unless it hangs on the prompt's last word (", but", "'s")."""
-    return response if HANGING.match(response) else f" {response}"
+def spaced(prompt: str, response: str) -> str:
+    """A response as it follows its prompt.
+
+    That is after a space, unless it hangs on the prompt's last word (", but", "'s") or the prompt ends in white space
+    itself, as many a chat's template does.
+    """
+    return response if HANGING.match(response) or prompt[-1:].isspace() else f" {response}"
