@@ -402,6 +402,7 @@ def reproduce(
     _print_lines(made.lines())
     if not train:
         return
+    print("everything up to these weights is made again in a clone, which takes as long as it did", file=sys.stderr)
     found = again(root, made)
     if found != made.weights_sha256:
         raise RuntimeError(f"{uri} was not reproduced: the weights hash to {found}, not to {made.weights_sha256}")
