@@ -66,7 +66,9 @@ REAL_PROBE_COLUMNS = {
     "worst set": "harmful_worst_set", "forced start: harmless": "forced_start",
     "worst wrapper": "attack_success_worst", "any wrapper": "attack_success_any", "suffix": "suffix_success",
     "1 of several samples": "toxicity_probability", "int8": "int8_change", "int4": "int4_change",
-    "10 relearning steps": "relearn_10", "area": "relearn_auc", "worst attack": "relearn_auc_worst",
+    "k = 2": "in_context_k2", "recovery, k = 2": "in_context_recovery_k2", "k = 8": "in_context_k8",
+    "10 relearning steps": "relearn_10", "area": "relearn_auc", "of 4 pairs": "relearn_auc_of_4",
+    "of 1": "relearn_auc_of_1",
     "over-refusal": "over_refusal", "KL, harmless": "benign_kl", "membership": "membership_auc",
     "distinct-2": "distinct_2", "s": "seconds",
 }  # fmt: skip
