@@ -834,8 +834,8 @@ def _refuse_unmeasured(where: str, metrics: Sequence[str], known: Collection[str
     for name in metrics:
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=1)
-            hint = f"did you mean {close[0]}?" if close else "docs/method.md names those of each probe"
-            raise ValueError(f"{where} bounds {name!r}, which nothing that this recipe asks measures; {hint}")
+            hint = f"the nearest that it does is {close[0]}" if close else "docs/method.md names those of each probe"
+            raise ValueError(f"{where} bounds {name!r}, which this recipe does not measure ({hint})")
 
 
 def _refuse_undrawable(where: str, row: Objective, space: Mapping[str, list[int | float]]) -> None:

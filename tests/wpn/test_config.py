@@ -49,7 +49,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
         ("accumulation: 1  ", "accumulation: 17  ", "accumulation 17 is more than batch_size 16"),
         ("{prompt}", "prompt", "the template must contain {prompt} exactly once"),
         ("      sft: {learning_rate: *r", "      soft: {learning_rate: *r", "organism.search names the unknown method"),
-        ("metric: harmless_ood", "metric: harmles_ood", "recipe asks measures; did you mean harmless_ood?"),
+        ("metric: harmless_ood", "metric: harmles_ood", "not measure (the nearest that it does is harmless_ood)"),
         ("metric: harmless_ood", "metric: in_context_k3", "recipes.organism.gate bounds 'in_context_k3'"),
         ("layer: [1, 2, 3]", "layer: [0, 2]", "recipes.organism.search.rmu.layer has 0, which is none for it (Inp"),
         ("gamma: [0.0", "gama: [0.0", "recipes.organism.search.simnpo.gama has 0.0, which is none for it (Extra"),
