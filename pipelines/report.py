@@ -7,13 +7,14 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.attack_curves import FIELDS, attack_curves
 from wpn.errors import InputError
-from wpn.files import read_json, read_jsonl, write_json, write_text
+from wpn.files import read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -107,7 +108,7 @@ def load(root: Path, model: str, method: str) -> Unlearned:
         InputError: one is missing, or they are of different weights (a run that was stopped half-way).
     """
     folder = root / "build" / "unlearned" / model / method
-    for path in (folder / "training.json", folder / "curve.jsonl", _gate(root, model, method)):
+    for path in (folder / "training.json", folder / "curve.json", _gate(root, model, method)):
         _require(path, root, model, method)
     result = Unlearned(
         model=model,
@@ -116,7 +117,7 @@ def load(root: Path, model: str, method: str) -> Unlearned:
         before=_metrics(root, model, "before"),
         after=_metrics(root, model, method, method),
         decision=read_json(_gate(root, model, method)),
-        curve=read_jsonl(folder / "curve.jsonl"),
+        curve=read_json(folder / "curve.json"),
     )
     speaking = (result.training, result.after, result.decision, result.decision["assessment"])
     weights = {part["weights_sha256"] for part in speaking}
@@ -335,13 +336,17 @@ def percent(rate: float | None) -> str:
 
 
 def write_report(root: Path, models: Iterable[str], methods: Iterable[str]) -> None:
-    """The stage `report`: build/report/results.json, results.csv for `dvc plots`, and usage.json."""
+    """The stage `report`: results.json and usage.json, and for `dvc plots` results.csv and attacks.csv."""
     pairs = list(itertools.product(models, methods))
     table = rows(root, pairs)
+    named = [(row["model"], label(row)) for row in table]
+    points = [point for name in named for point in attack_curves(*name, _assessment(root, *name))]
     folder = root / "build" / "report"
     write_json(folder / "results.json", table)
     write_json(folder / "usage.json", usage_rows(root, pairs))
-    write_text(folder / "results.csv", _csv(flat(table)))
+    flattened = flat(table)
+    write_text(folder / "results.csv", _csv(flattened, list(flattened[0])))
+    write_text(folder / "attacks.csv", _csv(points, FIELDS))
 
 
 def flat(table: list[Row]) -> list[Row]:
@@ -357,9 +362,9 @@ def flat(table: list[Row]) -> list[Row]:
     ]
 
 
-def _csv(table: list[Row]) -> str:
+def _csv(table: list[Row], fields: Sequence[str]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
     return text.getvalue()

@@ -35,7 +35,7 @@ CHATTER = re.compile(
     r"\s*$|Running stage |> |Generating lock file|Updating lock file|To track the changes with git"
     r"|\tgit add |To enable auto staging|\tdvc config core\.autostage|Use `dvc push`"
     r"|Stage .* (didn't change|is cached)|Data and pipelines are up to date"
-    r"|WARNING: '.*(curve\.jsonl|twin/evidence)' is empty"  # a real model is not pre-trained here, and has no twin
+    r"|WARNING: '.*twin/evidence' is empty"  # a real model has no twin
 )
 
 

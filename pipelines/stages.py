@@ -74,7 +74,7 @@ def pretrain(params: Params, model_name: str) -> None:
             save_model(target / name, model, tokenizer)
     folder = BUILD / "models" / model_name
     seconds = round(time.perf_counter() - started, 2)
-    write_jsonl(folder / "curve.jsonl", curve)
+    write_json(folder / "curve.json", curve)
     write_json(folder / "training.json", {"seconds": seconds, "parameters": models["base"].num_parameters()})
 
 
@@ -176,7 +176,7 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
     folder = BUILD / "unlearned" / model_name / method_name
     with atomic_folder(folder / "model") as target:
         save_model(target, model, tokenizer)
-    write_jsonl(folder / "curve.jsonl", curve.rows)
+    write_json(folder / "curve.json", curve.rows)
     training = {
         "model": model_name,
         "method": method_name,

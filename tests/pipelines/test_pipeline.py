@@ -1,5 +1,6 @@
 """The real pipeline, end to end, on a model too small to learn anything: DVC, the stages, the files they leave."""
 
+import csv
 import json
 import os
 import re
@@ -396,7 +397,7 @@ def test_a_stage_launched_as_two_processes_makes_the_same_model(project, tmp_pat
     assert all(torch.allclose(weights, together[name], rtol=0.0, atol=1e-5) for name, weights in alone.items())
     training = read_json(folder / "training.json")
     assert (training["processes"], training["steps"]) == (2, 3)
-    assert len(read_jsonl(folder / "curve.jsonl")) == 3
+    assert len(read_json(folder / "curve.json")) == 3
     assert usage.exists() and not (root / "build" / "checkpoints" / "opt" / "wpn").exists()
 
     devices = root / "pipelines" / "devices"
@@ -471,6 +472,23 @@ def test_an_experiment_reruns_what_the_parameter_touches_and_shows_in_the_diffs(
     assert any("training.json" in line and "steps" in line for line in changed.splitlines())
 
 
+def test_dvc_draws_the_training_and_the_attacks(project, tmp_path):
+    """A file that it cannot draw is a word on the screen and no error."""
+    (attacks,) = (
+        name for plot in YAML().load(project / "dvc.yaml")["plots"] for name in plot if "in the context" in name
+    )
+    targets = ["build/models/opt/curve.json", "build/unlearned/opt/wpn/curve.json", attacks]
+    said = run(project, "dvc", "plots", "show", "--out", str(tmp_path), *targets)
+    assert "failed" not in said.stdout + said.stderr
+    page = (tmp_path / "index.html").read_text()
+    assert all(f'"{target.removeprefix("build/")}' in page or target in page for target in targets)
+    with (project / "build" / "report" / "attacks.csv").open() as file:
+        points = [tuple(row[key] for key in ("label", "attack", "x")) for row in csv.DictReader(file)]
+    of_wpn = [("examples in the context", "0"), ("examples in the context", "2")]
+    of_wpn += [(f"steps of adamw-0.0005{fewer}", step) for fewer in ("", "-of-1") for step in ("0", "1", "5")]
+    assert points == [(label, *point) for label in ("before", "wpn", "twin") for point in of_wpn]
+
+
 @pytest.fixture
 def with_champion(project, tmp_path, empty_store):
     """A copy whose own registry has opt / wpn as champion, as if it had passed."""
@@ -537,11 +555,11 @@ def test_icu_takes_its_neighbours_from_a_fetched_sentence_model(project, tmp_pat
     run(root, "dvc", "repro", "--quiet", "unlearn@opt-icu")
     folder = root / "build" / "unlearned" / "opt" / "icu"
     assert read_json(folder / "training.json")["settings"]["encoder"]["path"]["location"] == str(given)
-    held = [row["kl"] for row in read_jsonl(folder / "curve.jsonl")]
+    held = [row["kl"] for row in read_json(folder / "curve.json")]
     (given / "config.json").unlink()
     done = run(root, "pipelines.stages", "unlearn", "opt", "icu", check=False)
     assert (done.returncode, done.stderr.count("is pinned; put the old content back")) == (2, 1)
 
     edit_json(root / "build" / "settings" / "opt" / "methods" / "icu.json", "encoder", value=None)
     run(root, "pipelines.stages", "unlearn", "opt", "icu")
-    assert held != [row["kl"] for row in read_jsonl(folder / "curve.jsonl")], "words alone find other neighbours"
+    assert held != [row["kl"] for row in read_json(folder / "curve.json")], "words alone find other neighbours"

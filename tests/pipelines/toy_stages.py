@@ -64,7 +64,7 @@ def prepare(model: str) -> None:
 def pretrain(model: str) -> None:
     for kind in ("base", "twin"):
         shutil.copytree("checkpoint", f"build/models/{model}/weights/{kind}")
-    write_jsonl(Path(f"build/models/{model}/curve.jsonl"), curve())
+    write_json(Path(f"build/models/{model}/curve.json"), curve())
     write_json(Path(f"build/models/{model}/training.json"), {"seconds": 3.5, "parameters": 8000})
 
 
@@ -94,7 +94,7 @@ def unlearn(model: str, method: str) -> None:
     weights = folder / "model" / "model.safetensors"
     content = weights.read_bytes()  # the last number of the last tensor makes the weights of a pair its own
     weights.write_bytes(content[:-4] + struct.pack("<f", len(model) + len(method) / 100))
-    write_jsonl(folder / "curve.jsonl", curve())
+    write_json(folder / "curve.json", curve())
     training = {
         "model": model,
         "method": method,
