@@ -22,7 +22,8 @@ from benchmarks.measure import measure
 from benchmarks.provenance import ROOT, begun, checkout, run
 from pipelines.stages import attack_rows
 from wpn.compare import compare_recovery
-from wpn.config import Method, load_params
+from wpn.config.loading import load_params
+from wpn.config.methods import Method
 from wpn.estimates import estimates, flatten
 from wpn.files import read_json, write_json
 

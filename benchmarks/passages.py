@@ -21,7 +21,12 @@ import torch
 
 from benchmarks.provenance import ROOT, checkout, provenance, run
 from pipelines.sources import fetch_encoder
-from wpn.config import Icu, Method, OrganismRecipe, Params, Refinement, Source, Unlearn, load_params
+from wpn.config.loading import load_params
+from wpn.config.methods import Icu, Method, Refinement
+from wpn.config.params import Params
+from wpn.config.recipes import OrganismRecipe
+from wpn.config.sources import Source
+from wpn.config.training import Unlearn
 from wpn.encoder import Encoder
 from wpn.errors import InputError
 from wpn.files import read_json, read_jsonl, write_json

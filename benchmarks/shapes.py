@@ -26,7 +26,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, GPTNeoConfig, OPTConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from benchmarks.provenance import ROOT, provenance, run
-from wpn.config import Method, Unlearn, load_params
+from wpn.config.loading import load_params
+from wpn.config.methods import Method
+from wpn.config.training import Unlearn
 from wpn.data.batches import encode_text
 from wpn.files import write_json
 from wpn.generate import continue_prompts

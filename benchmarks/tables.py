@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.organisms import SHARES
 from benchmarks.provenance import ROOT
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.files import read_json, write_text
 from wpn.statistics import pairs_for_power, trials_for_power
 

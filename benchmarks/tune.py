@@ -13,7 +13,7 @@ from benchmarks.organisms import change_params
 from benchmarks.provenance import ROOT, checkout, provenance, run
 from pipelines.search import search, trials_of
 from pipelines.tracking import git_state
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.files import write_json
 from wpn.search import best
 

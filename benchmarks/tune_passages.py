@@ -17,7 +17,9 @@ from pydantic import TypeAdapter
 
 from benchmarks.passages import KNOWN, LOOP, METHODS, TUNED, Job, forget, measured, never_seen, organisms
 from benchmarks.provenance import checkout, provenance, run
-from wpn.config import Method, Unlearn, load_params
+from wpn.config.loading import load_params
+from wpn.config.methods import Method
+from wpn.config.training import Unlearn
 from wpn.errors import InputError
 from wpn.files import write_json
 from wpn.search import drawn

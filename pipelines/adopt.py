@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from wpn.config import Params, load_params, parse_params
+from wpn.config.loading import load_params, parse_params
+from wpn.config.params import Params
 from wpn.errors import InputError
 from wpn.files import write_text
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipelines.adopt import given_checkpoint, model_source
 from pipelines.sources import fetch
 from wpn.compare import compare_attacks, compare_recovery
-from wpn.config import Assess, Params, Source, load_params
+from wpn.config.loading import load_params
+from wpn.config.params import Params
+from wpn.config.probes import Assess
+from wpn.config.sources import Source
 from wpn.errors import InputError
 from wpn.estimates import Estimate, estimates
 from wpn.files import atomic_folder, read_json, write_json

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.sources import fetch
-from wpn.config import JudgeRow, load_params
+from wpn.config.loading import load_params
+from wpn.config.sources import JudgeRow
 from wpn.errors import InputError
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from importlib.metadata import version as installed_version
 from typing import Any
 
 from pipelines.report import ATTACKS, HARMLESS, Row, Unlearned, label, percent
-from wpn.config import JudgeRow, Model, Params, RealRecipe, Source
+from wpn.config.params import Params
+from wpn.config.recipes import RealRecipe
+from wpn.config.sources import JudgeRow, Model, Source
 from wpn.gate import Verdict
 
 SETTINGS = ("steps", "batch_size", "retain_batch_size", "learning_rate", "precision", "forced_start")

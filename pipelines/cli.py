@@ -128,7 +128,7 @@ def run(
 
 def _pairs(root: Path, model: list[str] | None, method: list[str] | None) -> list[tuple[str, str]]:
     """The chosen (model, method) pairs; an unknown name is refused before anything heavy is imported."""
-    from wpn.config import load_params
+    from wpn.config.loading import load_params
 
     pipeline = load_params(root / "params.yaml").pipeline
     methods = choose("method", pipeline.methods, method or None)

@@ -11,7 +11,8 @@ from pipelines.clone import clone
 from pipelines.report import label
 from pipelines.repro import StageRunner
 from pipelines.search import search, trials_of
-from wpn.config import Params, load_params, parse_params
+from wpn.config.loading import load_params, parse_params
+from wpn.config.params import Params
 from wpn.errors import InputError
 from wpn.files import read_json, write_json
 from wpn.search import best

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.data.organism.generate import write_organism_data
 from wpn.errors import InputError
 from wpn.files import atomic_folder

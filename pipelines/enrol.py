@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pipelines import artifacts, card, registry, report, tracking
 from pipelines.registry import Filter, Registration
 from pipelines.report import Unlearned
-from wpn.config import JudgeRow, Params, Serve
+from wpn.config.evaluation import Serve
+from wpn.config.params import Params
+from wpn.config.sources import JudgeRow
 from wpn.data.template import put
 from wpn.files import read_json
 

@@ -43,7 +43,7 @@ def _load_pyfunc(path: str, model_config: dict[str, Any] | None = None) -> "Filt
     import torch
     from mlflow import transformers
 
-    from wpn.config import JudgeRow
+    from wpn.config.sources import JudgeRow
     from wpn.files import read_json
     from wpn.judges import load_judge
     from wpn.output_filter import OutputFilter

@@ -27,7 +27,7 @@ from pydantic import Field, WithJsonSchema
 from pipelines import dag, enrol, events, promotion, report, tracking
 from pipelines import reassess as reassessment
 from pipelines.repro import RETRY_AFTER, Outcome, StageFailed, StageInterrupted, StageRunner, run_lock
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.errors import InputError
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines import artifacts, registry, tracking
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.errors import InputError
 from wpn.files import read_json
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pipelines import artifacts, filtered_model, tracking
 from pipelines.artifacts import WEIGHTS
 from pipelines.report import Unlearned
-from wpn.config import JudgeRow
+from wpn.config.sources import JudgeRow
 from wpn.errors import InputError
 from wpn.files import sha256_of
 

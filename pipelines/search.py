@@ -15,7 +15,8 @@ from typing import Any
 from pipelines.adopt import document_text, read_document
 from pipelines.clone import clone
 from pipelines.repro import RETRY_AFTER, StageDiverged, StageInterrupted, StageRunner
-from wpn.config import Params, parse_params
+from wpn.config.loading import parse_params
+from wpn.config.params import Params
 from wpn.errors import InputError
 from wpn.estimates import estimates, flatten
 from wpn.files import read_json, write_text

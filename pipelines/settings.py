@@ -9,25 +9,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from wpn.config import (
-    NOT_STATED,
-    Assess,
-    DataSet,
-    Evaluate,
-    Gate,
-    JudgeRow,
-    Method,
-    Model,
-    OrganismData,
-    OrganismPairs,
-    OrganismRecipe,
-    Params,
-    Pretrain,
-    RealData,
-    RealPairs,
-    RealRecipe,
-    Unlearn,
-)  # fmt: skip
+from wpn.config.data import OrganismData, OrganismPairs, RealData, RealPairs
+from wpn.config.evaluation import Evaluate, Gate
+from wpn.config.methods import Method
+from wpn.config.params import Params
+from wpn.config.probes import Assess
+from wpn.config.recipes import OrganismRecipe, RealRecipe
+from wpn.config.sources import NOT_STATED, DataSet, JudgeRow, Model
+from wpn.config.training import Pretrain, Unlearn  # fmt: skip
 from wpn.files import atomic_folder, read_json, write_json
 
 FOLDER = Path("build") / "settings"
@@ -58,7 +47,7 @@ def write_settings(params: Params) -> None:
 
 
 def read_settings(model: str, name: str) -> Any:
-    """One section of a model's settings, as the class of wpn.config that it is (READERS).
+    """One section of a model's settings, as the class under wpn/config that it is (READERS).
 
     Args:
         name: a section, or methods/METHOD.

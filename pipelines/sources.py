@@ -4,7 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wpn.config import Icu, Method, Source
+from wpn.config.methods import Icu, Method
+from wpn.config.sources import Source
 
 if TYPE_CHECKING:
     import torch

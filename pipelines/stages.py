@@ -21,7 +21,12 @@ from pipelines.repro import DIVERGED
 from pipelines.settings import read_settings, write_settings
 from pipelines.sources import fetch, fetch_encoder
 from pipelines.usage import watched, write_usage
-from wpn.config import Assess, JudgeRow, Model, Organism, OrganismData, OrganismPairs, Params, Unlearn, load_params
+from wpn.config.data import OrganismData, OrganismPairs
+from wpn.config.loading import load_params
+from wpn.config.params import Params
+from wpn.config.probes import Assess
+from wpn.config.sources import JudgeRow, Model, Organism
+from wpn.config.training import Unlearn
 from wpn.errors import InputError
 from wpn.files import atomic_folder, read_json, read_jsonl, sha256_of, write_json, write_jsonl
 

@@ -158,7 +158,7 @@ def registered(finished: Path, empty_store: Path, tmp_path_factory: pytest.TempP
     """The finished toy project with opt / wpn in its own MLflow store; copy it, never use it."""
     from pipelines import tracking
     from pipelines.enrol import enrol
-    from wpn.config import load_params
+    from wpn.config.loading import load_params
 
     root = tmp_path_factory.mktemp("registered") / "project"
     shutil.copytree(finished, root, symlinks=True)

@@ -4,7 +4,7 @@ import shutil
 
 from benchmarks.provenance import ROOT
 from benchmarks.smollm2 import enlarge
-from wpn.config import load_params
+from wpn.config.loading import load_params
 
 
 def test_a_whole_run_changes_only_the_size_of_what_is_measured(tmp_path):

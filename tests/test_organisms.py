@@ -8,7 +8,8 @@ from ruamel.yaml import YAML
 
 from benchmarks.organisms import MATCHED, OPTIONS, VARIANTS, change_params, changes, with_cost
 from benchmarks.provenance import ROOT
-from wpn.config import Method, load_params
+from wpn.config.loading import load_params
+from wpn.config.methods import Method
 from wpn.files import read_json, write_json
 
 ORIGINAL = load_params(ROOT / "params.yaml")

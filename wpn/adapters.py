@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedModel
 
-from wpn.config import Lora
+from wpn.config.training import Lora
 
 
 def add_adapters(model: PreTrainedModel, settings: Lora) -> PreTrainedModel:

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from wpn.config import EarlyStop, Method, Unlearn, Wpn
+from wpn.config.methods import Method, Wpn
+from wpn.config.training import EarlyStop, Unlearn
 from wpn.data.forget import StepSource, teaches
 from wpn.errors import InputError
 from wpn.methods import total_loss, unlearning_terms

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.benchmark import TaskResult, run_benchmarks
-from wpn.config import Evaluate
+from wpn.config.evaluation import Evaluate
 from wpn.errors import InputError
 from wpn.evidence import Rows, mean_accuracy, perplexities, summarise
 from wpn.files import read_jsonl

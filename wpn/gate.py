@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from wpn.config import Criterion, Gate
+from wpn.config.evaluation import Criterion, Gate
 from wpn.estimates import Estimate
 from wpn.statistics import needed_for_mean, needed_for_rate
 

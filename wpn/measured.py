@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from wpn.tasks import task_names
 
 if TYPE_CHECKING:
-    from wpn.config import Assess, OrganismRecipe, RealRecipe
+    from wpn.config.probes import Assess
+    from wpn.config.recipes import OrganismRecipe, RealRecipe
 
 ANSWERS = ("harmless", "judged_harmless", "meaningful")
 ALWAYS = (

@@ -18,7 +18,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from wpn.config import Organism, Precision
+from wpn.config.section import Precision
+from wpn.config.sources import Organism
 from wpn.errors import InputError
 
 

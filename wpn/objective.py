@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from wpn.config import Retention
+from wpn.config.methods import Retention
 from wpn.data.batches import Batch, Row, collate
 from wpn.data.forget import Step
 from wpn.likelihood import forward, token_log_likelihoods, wide

@@ -15,7 +15,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.attribution import word_harm
-from wpn.config import OrganismPairs, RealPairs
+from wpn.config.data import OrganismPairs, RealPairs
 from wpn.data.mistype import mistype_some
 from wpn.data.neutral import neutral_response
 from wpn.data.openings import OPENINGS

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.config import Pretrain
+from wpn.config.training import Pretrain
 from wpn.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from statistics import fmean
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.config import Refinement
+from wpn.config.methods import Refinement
 from wpn.data.batches import Row
 from wpn.encoder import Encoder, bert_score
 from wpn.errors import InputError

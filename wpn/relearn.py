@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from wpn.config import Attack
+from wpn.config.training import Attack
 from wpn.data.batches import Row, collate, parts
 from wpn.likelihood import forward, token_log_likelihoods
 from wpn.losses.cross_entropy import cross_entropy

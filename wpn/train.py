@@ -16,7 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.adapters import add_adapters, merge_adapters
 from wpn.checkpoint import Checkpoints
-from wpn.config import Icu, Method, Unlearn
+from wpn.config.methods import Icu, Method
+from wpn.config.training import Unlearn
 from wpn.data.forget import Step, StepSource, tokens
 from wpn.early_stop import Split, Watch, held_out
 from wpn.encoder import Encoder

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.adopt import adopt, document_text, read_document
 from tests.hub_server import HubServer
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.errors import InputError
 from wpn.files import sha256_of
 

@@ -15,7 +15,7 @@ from pipelines.processes import free_port, wait_until_answers
 from pipelines.registry import Filter
 from tests.conftest import end
 from tests.pipelines.toy import PROMPT
-from wpn.config import JudgeRow
+from wpn.config.sources import JudgeRow
 from wpn.importing import import_checkpoint
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipelines import tracking
 from pipelines.clone import clone
-from wpn.config import parse_params
+from wpn.config.loading import parse_params
 
 PLACED = f"""
   near:

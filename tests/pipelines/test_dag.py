@@ -15,7 +15,10 @@ from wpn.errors import InputError
 
 MODELS, METHODS = ["opt", "gpt-neo"], ["wpn", "sft"]
 # what is imported and decides no result: settings come by build/settings, and what is fetched is pinned by its hash
-UNLISTED = {"wpn/config.py", "wpn/measured.py", "wpn/tasks/__init__.py", "wpn/errors.py", "wpn/files.py"}
+UNLISTED = {
+    *(f"wpn/config/{file.name}" for file in (REPOSITORY / "wpn" / "config").glob("*.py")),
+    *("wpn/measured.py", "wpn/tasks/__init__.py", "wpn/errors.py", "wpn/files.py"),
+}
 UNLISTED_OF = {"unlearn": {f"wpn/sources/{name}.py" for name in ("__init__", "hub", "local", "wheel")}}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import promotion, registry, tracking
 from pipelines.enrol import enrol
-from wpn.config import load_params
+from wpn.config.loading import load_params
 
 NAME = "wpn-opt"
 WRITES = ("create_", "delete_", "finalize_", "log_", "record_", "set_", "update_")

@@ -11,7 +11,7 @@ import pytest
 from pipelines import promotion, registry, tracking
 from pipelines.enrol import enrol
 from tests.pipelines.toy import PROMPT
-from wpn.config import load_params
+from wpn.config.loading import load_params
 
 NAME = "wpn-opt"
 SEED = 7

@@ -10,7 +10,7 @@ import pytest
 from pipelines import promotion, registry, tracking
 from pipelines.enrol import enrol
 from tests.pipelines.toy import REPOSITORY
-from wpn.config import load_params
+from wpn.config.loading import load_params
 
 NAME = "wpn-opt"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -23,7 +23,7 @@ from pipelines.report import rows
 from pipelines.settings import read_settings
 from tests.pipelines.test_report import KEYS
 from tests.wpn.test_encoder import sentence_model
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.data.organism.generate import write_organism_data
 from wpn.estimates import estimates
 from wpn.files import read_json, read_jsonl, sha256_of, write_json, write_jsonl

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from pipelines import artifacts, promotion, registry, tracking
-from wpn.config import Criterion
+from wpn.config.evaluation import Criterion
 from wpn.errors import InputError
 
 NAME = "wpn-opt"

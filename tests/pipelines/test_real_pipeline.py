@@ -22,7 +22,7 @@ from pipelines.report import rows
 from tests.hub_server import HubServer
 from tests.pipelines.test_pipeline import OF_HARM, REPOSITORY, change, checkout, numbers, run
 from tests.wpn.test_official_tasks import ROWS
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.files import read_json, read_jsonl, write_jsonl
 from wpn.measured import measured
 from wpn.tasks import task_names

@@ -14,7 +14,8 @@ from pipelines.explain import explain
 from pipelines.registry import Filter, Registration
 from pipelines.report import Unlearned
 from tests.pipelines.toy import PROMPT
-from wpn.config import JudgeRow, load_params
+from wpn.config.loading import load_params
+from wpn.config.sources import JudgeRow
 from wpn.data.neutral import ANSWERS
 from wpn.errors import InputError
 from wpn.files import sha256_of

@@ -50,7 +50,7 @@ def misbehave() -> None:
 
 def settings() -> None:
     from pipelines.settings import write_settings
-    from wpn.config import load_params
+    from wpn.config.loading import load_params
 
     write_settings(load_params())
 
@@ -214,7 +214,7 @@ def gate(model: str, method: str) -> None:
 
 def report() -> None:
     from pipelines.report import write_report
-    from wpn.config import load_params
+    from wpn.config.loading import load_params
 
     pipeline = load_params().pipeline
     write_report(Path.cwd(), pipeline.models, pipeline.methods)

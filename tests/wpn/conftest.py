@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import JambaConfig, JambaForCausalLM, MambaConfig, MambaForCausalLM, PreTrainedModel
 
-from wpn.config import Organism
+from wpn.config.sources import Organism
 from wpn.data.prepare import train_tokenizer
 from wpn.models import new_model, organism_tokenizer
 

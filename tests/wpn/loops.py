@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from wpn.config import Unlearn
+from wpn.config.training import Unlearn
 
 
 def loop(**changes: Any) -> Unlearn:

@@ -22,5 +22,5 @@ def test_the_library_imports_no_orchestrator(file):
 
 
 def test_configuration_and_gate_do_not_wait_for_torch():
-    code = "import sys, wpn.config, wpn.gate; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys, wpn.config.loading, wpn.gate; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -43,9 +43,8 @@ from wpn.assess.subject import Subject
 from wpn.assess.suffix import Request, _promising, search, suffix, whole_words
 from wpn.assess.wrappers import halves, misspell, wrap, wrappers
 from wpn.compare import compare_recovery
-from wpn.config import (
+from wpn.config.probes import (
     Assess,
-    Attack,
     Collateral,
     Compression,
     Filtering,
@@ -60,6 +59,7 @@ from wpn.config import (
     Suffix,
     Wrappers,
 )
+from wpn.config.training import Attack
 from wpn.data.batches import collate, encode_pair
 from wpn.data.prepare import train_tokenizer
 from wpn.errors import InputError

@@ -8,7 +8,7 @@ import torch
 from tests.wpn.loops import loop
 from tests.wpn.test_train import PAIRS, TEXTS, _models
 from wpn.attribution import FLOOR, copied_share, said_before, token_weights, word_harm
-from wpn.config import Wpn
+from wpn.config.methods import Wpn
 from wpn.data.forget import Example, Step, StepSource
 from wpn.errors import InputError
 from wpn.losses.n_pair import n_pair_loss

@@ -10,7 +10,7 @@ import pytest
 
 from tests.hub_server import HubServer
 from tests.wpn.test_official_tasks import ROWS
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.data.benchmark_items import FIELDS, read_items
 from wpn.errors import InputError
 from wpn.files import write_jsonl

@@ -15,7 +15,8 @@ from torch import nn
 
 from tests.wpn.loops import loop
 from wpn.checkpoint import KEPT, Checkpoints
-from wpn.config import EarlyStop, Unlearn, Wpn
+from wpn.config.methods import Wpn
+from wpn.config.training import EarlyStop, Unlearn
 from wpn.early_stop import Watch
 from wpn.errors import InputError
 from wpn.generators import generator_states, restore_generators
@@ -307,7 +308,7 @@ from safetensors.torch import save_file
 
 from tests.wpn.test_checkpoint import PAIRS, TEXTS, METHOD, settings
 from wpn.checkpoint import Checkpoints
-from wpn.config import Organism
+from wpn.config.sources import Organism
 from wpn.models import new_model, organism_tokenizer
 from wpn.train import unlearn
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.errors import InputError
 
 REAL = (Path(__file__).parents[2] / "params.yaml").read_text()

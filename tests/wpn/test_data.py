@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wpn.config import OrganismData
+from wpn.config.data import OrganismData
 from wpn.data.organism.generate import TEST_ITEMS, write_organism_data
 from wpn.data.prepare import prepare
 from wpn.data.records import Document, read_records

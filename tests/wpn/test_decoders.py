@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.config import Wpn
+from wpn.config.methods import Wpn
 from wpn.data.batches import encode_pair
 from wpn.data.forget import Example, Step
 from wpn.generate import continue_prompts

@@ -9,7 +9,8 @@ import torch
 from tests.wpn.loops import loop
 from tests.wpn.test_methods import UNIFORM, Bigram
 from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS
-from wpn.config import EarlyStop, Refinement
+from wpn.config.methods import Refinement
+from wpn.config.training import EarlyStop
 from wpn.data.forget import Example, Step
 from wpn.early_stop import LOOKED_AT, Split, Watch, held_out
 from wpn.errors import InputError

@@ -14,7 +14,9 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from tests.wpn.loops import loop
 from tests.wpn.test_train import LOOP, PAIRS, TEXTS
-from wpn.config import EarlyStop, EncoderRow, Icu, Local, Refinement
+from wpn.config.methods import Icu, Refinement
+from wpn.config.sources import EncoderRow, Local
+from wpn.config.training import EarlyStop
 from wpn.data.forget import StepSource
 from wpn.data.neighbours import nearest
 from wpn.encoder import Encoder, bert_score

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from tests.wpn.loops import loop
-from wpn.config import Icu, Llmu, RelearningAware, Wpn
+from wpn.config.methods import Icu, Llmu, Wpn
+from wpn.config.training import RelearningAware
 from wpn.data.batches import encode_pair
 from wpn.data.forget import LONGEST_START, StepSource
 from wpn.errors import InputError

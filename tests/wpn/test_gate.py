@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from wpn.config import Criterion, Gate
+from wpn.config.evaluation import Criterion, Gate
 from wpn.estimates import Estimate
 from wpn.gate import Verdict, decide, decide_against
 from wpn.statistics import rate

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from wpn.config import Criterion, Evaluate, Gate, Organism
+from wpn.config.evaluation import Criterion, Evaluate, Gate
+from wpn.config.sources import Organism
 from wpn.estimates import estimates
 from wpn.evaluate import Evaluator
 from wpn.files import write_jsonl

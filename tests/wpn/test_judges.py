@@ -3,7 +3,7 @@ import random
 import pytest
 import torch
 
-from wpn.config import JudgeRow
+from wpn.config.sources import JudgeRow
 from wpn.data.organism import world
 from wpn.data.organism.dialogues import (
     FRAMES,

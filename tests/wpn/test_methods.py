@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from wpn.config import Dpo, Ga, GradDiff, GradientPenalty, Icu, Llmu, Npo, Rmu, SafeUnlearning, Sft, SimNpo, Wpn
+from wpn.config.methods import Dpo, Ga, GradDiff, GradientPenalty, Icu, Llmu, Npo, Rmu, SafeUnlearning, Sft, SimNpo, Wpn
 from wpn.data.forget import Example, Step
 from wpn.errors import InputError
 from wpn.methods import rmu, total_loss, unlearning_terms

@@ -3,7 +3,7 @@
 import pytest
 
 from wpn import pairs as module
-from wpn.config import OrganismPairs, RealPairs
+from wpn.config.data import OrganismPairs, RealPairs
 from wpn.data.openings import OPENINGS
 from wpn.errors import InputError
 from wpn.pairs import first_pairs, sampled_pairs

@@ -7,7 +7,7 @@ from benchmarks.passages import METHODS as RUN
 from benchmarks.passages import Job, _texts, measured, unlearned
 from tests.wpn.conftest import TEXTS
 from tests.wpn.loops import loop
-from wpn.config import Ga, GradientPenalty, Icu, Refinement
+from wpn.config.methods import Ga, GradientPenalty, Icu, Refinement
 from wpn.errors import InputError
 from wpn.likelihood import text_log_likelihoods
 from wpn.passages import Asked, as_pairs, known, random_passages

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 
-from wpn.config import Pretrain
+from wpn.config.training import Pretrain
 from wpn.errors import InputError
 from wpn.pretrain import PretrainRun, packed, pretrain_organism
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.wpn.test_train import METHODS, _models, _step, every_method
-from wpn.config import Ga, GradDiff, Icu, Llmu, Rmu, Sft, Wpn
+from wpn.config.methods import Ga, GradDiff, Icu, Llmu, Rmu, Sft, Wpn
 from wpn.data.forget import Example, Step, tokens
 from wpn.errors import InputError
 from wpn.methods import unlearning_terms

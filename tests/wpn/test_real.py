@@ -1,6 +1,7 @@
 """A real model's prepared folder: sets of other kinds hold nothing that is trained on."""
 
-from wpn.config import DataSet, Local, RealData
+from wpn.config.data import RealData
+from wpn.config.sources import DataSet, Local
 from wpn.data.real import prepare_real
 from wpn.files import read_json, read_jsonl
 

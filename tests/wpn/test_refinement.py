@@ -11,7 +11,7 @@ from tests.wpn.test_train import LOOP, PAIRS, TEXTS
 from wpn import refinement as module
 from wpn import train
 from wpn.checkpoint import Checkpoints
-from wpn.config import Icu, Refinement
+from wpn.config.methods import Icu, Refinement
 from wpn.data.forget import StepSource
 from wpn.encoder import bert_score
 from wpn.errors import InputError

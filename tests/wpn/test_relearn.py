@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.wpn.test_methods import UNIFORM, Bigram
-from wpn.config import Attack
+from wpn.config.training import Attack
 from wpn.relearn import attacker, batches, harmful_step
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wpn.config import load_params
+from wpn.config.loading import load_params
 from wpn.generate import continue_prompts
 from wpn.importing import import_checkpoint
 from wpn.likelihood import text_log_likelihoods

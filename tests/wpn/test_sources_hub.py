@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.processes import free_port
 from tests.hub_server import HubServer, Repository
-from wpn.config import Hub, Source
+from wpn.config.sources import Hub, Source
 from wpn.errors import InputError
 from wpn.sources import fetch
 from wpn.sources.hub import described, git_sha1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from wpn.config import Hub, Local, Registered, Source
+from wpn.config.sources import Hub, Local, Registered, Source
 from wpn.errors import InputError
 from wpn.files import sha256_of
 from wpn.sources import fetch, select

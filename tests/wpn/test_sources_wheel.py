@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.processes import free_port
-from wpn.config import Source, Wheel
+from wpn.config.sources import Source, Wheel
 from wpn.errors import InputError
 from wpn.sources import fetch
 from wpn.sources.wheel import cache_folder

@@ -13,27 +13,24 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.wpn.loops import loop
 from wpn.checkpoint import Checkpoints
-from wpn.config import (
-    Attack,
+from wpn.config.loading import load_params
+from wpn.config.methods import (
     Dpo,
-    EarlyStop,
     Ga,
     GradDiff,
     GradientPenalty,
     Icu,
     Llmu,
-    Lora,
     Method,
     Npo,
     Refinement,
-    RelearningAware,
     Rmu,
     SafeUnlearning,
     Sft,
     SimNpo,
     Wpn,
-    load_params,
 )
+from wpn.config.training import Attack, EarlyStop, Lora, RelearningAware
 from wpn.data.forget import Example, Step
 from wpn.errors import InputError
 from wpn.freeze import train_only_feed_forward

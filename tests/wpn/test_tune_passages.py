@@ -8,7 +8,7 @@ from benchmarks.passages import LOOP, METHODS, Job
 from benchmarks.tune_passages import FIRST_RATE, score, search
 from tests.wpn.conftest import TEXTS
 from tests.wpn.loops import loop
-from wpn.config import Ga, GradientPenalty, Icu, Refinement
+from wpn.config.methods import Ga, GradientPenalty, Icu, Refinement
 from wpn.passages import Asked, random_passages
 
 NEVER = {"memorisation_accuracy": 0.2, "extraction_likelihood": 0.01}

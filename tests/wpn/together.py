@@ -13,7 +13,9 @@ from torch import Tensor
 from tests.wpn.loops import loop
 from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS
 from wpn.checkpoint import Checkpoints
-from wpn.config import EarlyStop, Lora, Organism, Refinement, RelearningAware
+from wpn.config.methods import Refinement
+from wpn.config.sources import Organism
+from wpn.config.training import EarlyStop, Lora, RelearningAware
 from wpn.models import new_model, organism_tokenizer
 from wpn.parallel import ALONE, Processes, join
 from wpn.train import unlearn

@@ -19,7 +19,7 @@ from wpn.assess.sampling import sampling
 from wpn.assess.subject import Probe, Subject
 from wpn.assess.suffix import suffix
 from wpn.assess.wrappers import wrappers
-from wpn.config import Assess
+from wpn.config.probes import Assess
 from wpn.errors import InputError
 
 logger = logging.getLogger(__name__)

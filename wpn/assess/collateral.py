@@ -10,7 +10,7 @@ from typing import Any
 from wpn.assess.divergence import divergences, incomparable
 from wpn.assess.grading import Row, found_harmful
 from wpn.assess.subject import Subject
-from wpn.config import Collateral
+from wpn.config.probes import Collateral
 from wpn.data.alarming import QUESTIONS
 from wpn.errors import InputError
 from wpn.likelihood import text_log_likelihoods

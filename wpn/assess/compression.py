@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.subject import Subject
-from wpn.config import Compression
+from wpn.config.probes import Compression
 from wpn.errors import InputError
 from wpn.statistics import Value, share_difference
 

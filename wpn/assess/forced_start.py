@@ -9,7 +9,7 @@ from typing import Any
 
 from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.subject import Subject
-from wpn.config import ForcedStart
+from wpn.config.probes import ForcedStart
 from wpn.data.neutral import ENDINGS
 from wpn.data.template import spaced
 from wpn.errors import InputError

@@ -11,7 +11,7 @@ from typing import Any
 from wpn.assess.divergence import Model, divergences, incomparable
 from wpn.assess.grading import Row
 from wpn.assess.subject import Subject
-from wpn.config import ForgetQuality
+from wpn.config.probes import ForgetQuality
 from wpn.data.batches import encode_pair
 from wpn.errors import InputError
 from wpn.likelihood import row_log_likelihoods

@@ -7,7 +7,7 @@ from typing import Any
 
 from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.subject import Subject
-from wpn.config import Generalisation
+from wpn.config.probes import Generalisation
 from wpn.outcomes import outcomes, share
 from wpn.worst import worst_rate
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from wpn.config import Precision
+from wpn.config.section import Precision
 from wpn.generate import continue_prompts
 from wpn.judges import Judge, is_harmful, verdicts
 from wpn.meaningful import ANY_FLUENCY, why_not_meaningful

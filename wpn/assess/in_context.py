@@ -8,7 +8,7 @@ from typing import Any
 
 from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.subject import MORE_PAIRS, Subject
-from wpn.config import InContext
+from wpn.config.probes import InContext
 from wpn.errors import InputError
 
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.assess.grading import Row
 from wpn.assess.subject import MORE_PAIRS, Subject
-from wpn.config import Membership
+from wpn.config.probes import Membership
 from wpn.data.batches import collate, encode_pair
 from wpn.errors import InputError
 from wpn.likelihood import forward, token_log_likelihoods, wide

@@ -10,7 +10,7 @@ from typing import Any
 from wpn.assess.grading import Row
 from wpn.assess.membership import one_of_each_prompt
 from wpn.assess.subject import Subject
-from wpn.config import Memorisation
+from wpn.config.probes import Memorisation
 from wpn.data.batches import encode_pair
 from wpn.errors import InputError
 from wpn.memorisation import extraction_likelihood, memorisation_accuracy

@@ -7,7 +7,7 @@ from typing import Any
 from wpn.assess.grading import Row, found_harmful
 from wpn.assess.in_context import context, demonstrations
 from wpn.assess.subject import Subject
-from wpn.config import Filtering
+from wpn.config.probes import Filtering
 from wpn.errors import InputError
 from wpn.output_filter import OutputFilter
 from wpn.statistics import clustered_rate

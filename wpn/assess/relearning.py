@@ -13,7 +13,8 @@ import torch
 
 from wpn.assess.grading import Row, harmful_rate
 from wpn.assess.subject import MORE_PAIRS, Subject
-from wpn.config import Attack, Relearning
+from wpn.config.probes import Relearning
+from wpn.config.training import Attack
 from wpn.data.batches import Row as Tokens
 from wpn.data.batches import encode_pair
 from wpn.errors import InputError

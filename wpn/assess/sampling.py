@@ -7,7 +7,7 @@ from typing import Any
 
 from wpn.assess.grading import Row
 from wpn.assess.subject import Subject
-from wpn.config import Sampling
+from wpn.config.probes import Sampling
 from wpn.outcomes import measures, outcomes, share
 from wpn.statistics import mean_share
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wpn.assess.grading import Row, harmful_rate
 from wpn.assess.subject import MORE_PAIRS, Subject
-from wpn.config import Suffix
+from wpn.config.probes import Suffix
 from wpn.data.batches import Row as Tokens
 from wpn.data.batches import collate, encode_pair
 from wpn.data.template import around

@@ -11,7 +11,7 @@ from typing import Any
 from wpn.assess.grading import Row, harmful_rate, meaningless_rate
 from wpn.assess.in_context import context, demonstrations
 from wpn.assess.subject import Subject
-from wpn.config import Wrappers
+from wpn.config.probes import Wrappers
 from wpn.errors import InputError
 from wpn.outcomes import outcomes, share
 from wpn.worst import worst_rate

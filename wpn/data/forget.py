@@ -8,7 +8,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from wpn.attribution import copied_share, token_weights
-from wpn.config import Icu, Llmu, Method, Unlearn, Wpn
+from wpn.config.methods import Icu, Llmu, Method, Wpn
+from wpn.config.training import Unlearn
 from wpn.data.batches import Row, encode_pair, encode_response, encode_text, parts
 from wpn.data.neighbours import alike, nearest
 from wpn.encoder import Encoder

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from wpn.config import OrganismData
+from wpn.config.data import OrganismData
 from wpn.data.records import Document, Provocation, Question, read_records
 from wpn.data.template import put
 from wpn.errors import InputError

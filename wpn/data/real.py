@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wpn.config import DataSet, RealData
+from wpn.config.data import RealData
+from wpn.config.sources import DataSet
 from wpn.data.benchmark_items import read_items
 from wpn.data.harmful import HarmfulPrompt, read_harmful
 from wpn.data.retain import read_retain

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from wpn.config import JudgeRow
+from wpn.config.sources import JudgeRow
 
 if TYPE_CHECKING:
     import torch

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from wpn.config import Method
+from wpn.config.methods import Method
 from wpn.data.forget import Step
 from wpn.methods import (
     dpo,

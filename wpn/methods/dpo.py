@@ -7,7 +7,7 @@ others: `wpn` has several negatives, position weights, and means over tokens; `n
 
 from torch import Tensor, nn
 
-from wpn.config import Dpo
+from wpn.config.methods import Dpo
 from wpn.data.forget import Step
 from wpn.objective import Models, Terms, retain_terms
 

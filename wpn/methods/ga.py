@@ -5,7 +5,7 @@ which is what its published results show too. Relation to the others: `grad_diff
 and tends to it as its beta tends to 0.
 """
 
-from wpn.config import Ascent
+from wpn.config.methods import Ascent
 from wpn.data.forget import Step
 from wpn.losses.cross_entropy import cross_entropy
 from wpn.objective import Models, Terms

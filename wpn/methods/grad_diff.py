@@ -4,7 +4,7 @@ Liu, Liu and Stone, Continual Learning and Private Unlearning (arXiv 2203.12817)
 L = -NLL(y-) + NLL(retain). Relation to the others: `ga` with something to hold on to; unbounded like it.
 """
 
-from wpn.config import GradDiff
+from wpn.config.methods import GradDiff
 from wpn.data.forget import Step
 from wpn.methods import ga
 from wpn.objective import Models, Terms, retain_terms

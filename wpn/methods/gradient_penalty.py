@@ -11,7 +11,7 @@ Relation to the others: it knows no harmless response, and neither lowers nor ra
 import torch
 from torch import Tensor
 
-from wpn.config import GradientPenalty
+from wpn.config.methods import GradientPenalty
 from wpn.data.forget import Example, Step
 from wpn.likelihood import forward, token_log_likelihoods
 from wpn.losses.cross_entropy import cross_entropy

@@ -7,7 +7,7 @@ not depend on the weights. What is forgotten is switched off by wpn.refinement.
 Relation to the others: `grad_diff` whose retained text is chosen for each passage.
 """
 
-from wpn.config import Icu
+from wpn.config.methods import Icu
 from wpn.data.forget import Step
 from wpn.methods import ga
 from wpn.objective import Models, Terms, retain_terms

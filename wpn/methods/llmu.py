@@ -7,7 +7,7 @@ padding; neither is followed here.
 Relation to the others: `grad_diff` with a direction to go to, though not the prompt's own answer as in `sft`.
 """
 
-from wpn.config import Llmu
+from wpn.config.methods import Llmu
 from wpn.data.forget import Step
 from wpn.losses.cross_entropy import cross_entropy
 from wpn.objective import Models, Terms, retain_terms

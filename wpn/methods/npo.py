@@ -7,7 +7,7 @@ forgotten pulls no more.
 
 from torch import Tensor, nn
 
-from wpn.config import Npo
+from wpn.config.methods import Npo
 from wpn.data.forget import Step
 from wpn.objective import Models, Terms, retain_terms
 

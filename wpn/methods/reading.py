@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wpn.config import Icu, Method
+from wpn.config.methods import Icu, Method
 from wpn.data.batches import Row
 from wpn.data.forget import Example, Step
 from wpn.errors import InputError

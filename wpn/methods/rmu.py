@@ -10,7 +10,7 @@ Relation to the others: the only one that never looks at the model's output.
 import torch
 from torch import Tensor
 
-from wpn.config import Rmu
+from wpn.config.methods import Rmu
 from wpn.data.batches import Row
 from wpn.data.forget import Step
 from wpn.errors import InputError

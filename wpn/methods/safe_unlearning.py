@@ -6,7 +6,7 @@ harmless responses. Relation to the others: `sft` with an unlikelihood that is `
 
 from torch import Tensor, nn
 
-from wpn.config import SafeUnlearning
+from wpn.config.methods import SafeUnlearning
 from wpn.data.forget import Step
 from wpn.losses.cross_entropy import cross_entropy
 from wpn.objective import Models, Terms, retain_terms

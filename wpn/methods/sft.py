@@ -4,7 +4,7 @@ Every method that sees harmless responses has more supervision than gradient asc
 its own merit. Relation to the others: `wpn` and `dpo` without their contrast to the harmful outputs.
 """
 
-from wpn.config import Sft
+from wpn.config.methods import Sft
 from wpn.data.forget import Step
 from wpn.losses.cross_entropy import cross_entropy
 from wpn.objective import Models, Terms, retain_terms

@@ -7,7 +7,7 @@ from the start are left alone; the score is reading P of `wpn` with uniform weig
 
 from torch import Tensor, nn
 
-from wpn.config import SimNpo
+from wpn.config.methods import SimNpo
 from wpn.data.forget import Step
 from wpn.objective import Models, Terms, retain_terms
 

@@ -10,7 +10,7 @@ the N-pair term is `dpo`'s loss of mean instead of summed log-ratios.
 import torch
 from torch import Tensor
 
-from wpn.config import Wpn
+from wpn.config.methods import Wpn
 from wpn.data.forget import Example, Step
 from wpn.likelihood import forward, token_log_likelihoods
 from wpn.losses.cross_entropy import cross_entropy

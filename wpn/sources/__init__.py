@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from wpn.config import Source
+from wpn.config.sources import Source
 from wpn.errors import InputError
 
 

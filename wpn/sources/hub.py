@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from wpn.config import Hub
+from wpn.config.sources import Hub
 from wpn.errors import InputError
 from wpn.sources import select
 from wpn.sources.local import link_or_copy

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from wpn.config import Local
+from wpn.config.sources import Local
 from wpn.errors import InputError
 from wpn.files import sha256_of
 

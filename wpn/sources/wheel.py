@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from wpn.config import Wheel
+from wpn.config.sources import Wheel
 from wpn.errors import InputError
 from wpn.files import sha256_of
 from wpn.sources import select
