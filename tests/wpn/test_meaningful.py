@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from wpn.meaningful import Fluency, why_not_meaningful
+from wpn.meaningful import Fluency, distinct, repetition, why_not_meaningful
 
 FLUENCY = Fluency(limit=10.0)
 
@@ -31,3 +31,12 @@ def test_what_is_no_answer(text, perplexity, fault):
 
 def test_the_limit_is_twice_the_99th_percentile():
     assert Fluency.from_safe_answers([float(i) for i in range(101)]).limit == pytest.approx(198.0)
+
+
+def test_distinct_counts_word_pairs():
+    assert distinct(["a b a b", "a b"]) == 2 / 4 and distinct(["a"]) == 0.0
+
+
+def test_repetition_is_within_an_answer():
+    assert repetition("a b a b") == pytest.approx(1 / 3)  # ab, ba, ab
+    assert repetition("a b c") == 0.0 and repetition("a") == 0.0

@@ -1,0 +1,70 @@
+from tests.wpn.assess.subjects import ATTACKS, BENIGN, REFUSALS, answered, lexical, pairs, subject_of
+from wpn import assess as module
+from wpn.config.probes import (
+    Assess,
+    Compression,
+    Filtering,
+    ForcedStart,
+    ForgetQuality,
+    Generalisation,
+    InContext,
+    Membership,
+    Memorisation,
+    Relearning,
+    Sampling,
+    Suffix,
+    Wrappers,
+)
+
+
+def test_every_probe_works_on_a_checkpoint_with_a_tokenizer_of_its_own(causal_lm, stranger):
+    assert len(stranger[1]) < len(causal_lm[1]), "the base's numbers are none of its tokens"
+    templates = {"polite": "please {prompt}", "long": "{prompt} " * 20}
+    settings = Assess(
+        prompts=3, max_new_tokens=6, precision="fp32", batch_size=4,
+        generalisation=Generalisation(prompts=3, paraphrases={"said": "say {prompt}"}),
+        forced_start=ForcedStart(starts=["you are"]), wrappers=Wrappers(templates=templates, few_shot=1),
+        suffix=Suffix(prompts=1, length=2, steps=1, candidates=2, top=2), in_context=InContext(demonstrations=[0, 1]),
+        output_filter=Filtering(demonstrations=1), sampling=Sampling(samples=2, temperature=1.0),
+        compression=Compression(schemes=["int8", "int4"]), membership=Membership(pairs=3, k=0.5),
+        memorisation=Memorisation(pairs=3, n=2), forget_quality=ForgetQuality(pairs=3), collateral=REFUSALS,
+        relearning=Relearning(pairs=[2, 1], batch_size=2, steps=[1], attacks=ATTACKS.attacks),
+    )  # fmt: skip
+    subject = subject_of(
+        *stranger,
+        lexical(),
+        held_out=pairs(),
+        never_seen=pairs(),
+        forgotten=answered(),
+        benign=BENIGN,
+        base=causal_lm,
+        twin=causal_lm,
+    )
+    summary, evidence = module.assess(subject, settings)
+    skipped = {name: found["skipped"] for name, found in summary.items() if "skipped" in found}
+    assert skipped == {
+        "forget_quality": "the model cannot be held against the twin: its tokenizer gives other tokens; "
+        "set assess.forget_quality to null"
+    }
+    assert set(summary) == set(module.PROBES) and set(evidence) == set(module.PROBES) - set(skipped)
+    why = "its tokenizer gives other tokens"
+    assert summary["collateral"]["left_out"] == {"benign_kl": why, "benign_perplexity_ratio": why}
+    assert "benign_kl" not in summary["collateral"]["estimates"] and "kl" not in evidence["collateral"][0]
+    assert summary["wrappers"]["too_long"] == ["long"]
+
+
+def test_a_probe_without_data_is_skipped_with_its_reason(causal_lm, caplog):
+    asked = {
+        "in_context": InContext(demonstrations=[0, 1]), "membership": Membership(pairs=2, k=0.2),
+        "memorisation": Memorisation(pairs=2, n=2), "forget_quality": ForgetQuality(pairs=2), "relearning": ATTACKS,
+    }  # fmt: skip
+    settings = Assess(
+        prompts=2, max_new_tokens=2, precision="fp32", batch_size=2, **dict.fromkeys(module.PROBES) | asked
+    )
+    summary, evidence = module.assess(subject_of(*causal_lm, lexical()), settings)
+    assert set(summary) == set(asked) and evidence == {}
+    assert summary["relearning"]["skipped"] == (
+        "no harmful pair is left that unlearning has not seen; lower pairs.number (of real models raise pairs.held_out)"
+    )
+    assert summary["membership"]["skipped"].startswith("there are no pairs forgotten and never_seen to tell apart")
+    assert "in_context is skipped" in caplog.text
