@@ -24,7 +24,7 @@ from pipelines.stages import attack_rows
 from wpn.compare import compare_recovery
 from wpn.config.loading import load_params
 from wpn.config.methods import Method
-from wpn.estimates import estimates, flatten
+from wpn.estimates import estimates, flatten, sizes
 from wpn.files import read_json, write_json
 
 # what is changed of the method `wpn`, one thing at a time; and `sft` with what `wpn` has beside its loss
@@ -110,14 +110,18 @@ def main() -> None:
 
 
 def with_cost(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The rows of a run, those of methods with `peak_memory_mb`, `steps` and `tokens` of the stage that unlearned."""
+    """The rows of a run, those of methods with `peak_memory_mb`, `steps` and `tokens` of the stage that unlearned.
+
+    `steps` are training.json's; the others are of the whole stage (pipelines/usage.py), and `tokens` are every position
+    that the model and its copies computed, padding too.
+    """
     used = read_json(folder / "build" / "report" / "usage.json")
-    peaks = {(row["model"], row["method"]): row["peak_memory_mb"] for row in used if row["stage"] == "unlearn"}
+    stages = {(row["model"], row["method"]): row for row in used if row["stage"] == "unlearn"}
     for row in rows:
+        taken = stages.get((row["model"], row["method"]), {})
         file = folder / "build" / "unlearned" / row["model"] / str(row["method"]) / "training.json"
-        spent = read_json(file) if row["method"] else {}
-        counted = {name: spent.get(name) for name in ("steps", "tokens")}
-        yield {**row, "peak_memory_mb": peaks.get((row["model"], row["method"])), **counted}
+        steps = read_json(file)["steps"] if row["method"] else None
+        yield {**row, "peak_memory_mb": taken.get("peak_memory_mb"), "steps": steps, "tokens": taken.get("tokens")}
 
 
 def assessments(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -128,7 +132,8 @@ def assessments(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Iterator[dic
         base, own = (read_json(folder / "summary.json") for folder in folders)
         recovery = {"in_context_recovery": compare_recovery(*map(attack_rows, folders))}
         named = {key: row[key] for key in ("model", "method", "stage", "seed")}
-        yield {**named, **flatten(estimates({}, {}, recovery, own, base)), "seconds": own["seconds"]}
+        found = estimates({}, {}, recovery, own, base)
+        yield {**named, **flatten(found), **sizes(found), "seconds": own["seconds"]}
 
 
 def change_params(path: Path, seed: int, change: Change = Change()) -> None:

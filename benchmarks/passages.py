@@ -39,7 +39,7 @@ METHODS = ("icu", "ga", "gradient_penalty")  # that need no response; ICU says w
 NUMBER, WORDS = 20, 30  # of the planted passages
 PLANTED = Asked(n=3, batch_size=128)
 PILE = Asked(n=10, batch_size=32, longest=200, stride=10)  # the papers' length; they differ in where EL begins
-PLANTED_STOP = Refinement(n=3, window=10)
+PLANTED_STOP = Refinement(n=3, bleu_order=2, window=10)
 PILE_STOP = Refinement(window=50, starts=[*range(-50, 0)])  # as ICU's code counts, at the bounds of its paper
 TUNED = ROOT / "results" / "passages-tuning.json"  # the methods' settings for the organisms (benchmarks.tune_passages)
 CHARACTERS = 1000  # of a text beside them, as long as 200 tokens about

@@ -1,9 +1,10 @@
-"""The same search for every method, of one organism: what `wpn compare --trials` does before it compares.
+"""The same search for every method, of the organisms: what `wpn compare --trials` does before it compares.
 
-python -m benchmarks.tune --model gpt-neo --seed 11 --trials 8
+python -m benchmarks.tune --seed 13 --trials 8
 
-Every method gets as many trials, steps and examples; the first trial is its row in params.yaml. What is reported
-elsewhere comes of other seeds and the test split. Writes results/tuning.json: every trial, and the best of each method.
+Every method gets as many trials, steps and examples, and of a trial the mean score of the organisms counts; the first
+trial is its row in params.yaml. What is reported elsewhere comes of other seeds and the test split. Writes
+results/tuning.json: every trial, and the best of each method.
 """
 
 import argparse
@@ -24,7 +25,7 @@ def main() -> None:
     known = original.recipes["organism"].search
     organisms = [name for name, row in original.models.items() if row.recipe == "organism"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=organisms, default="gpt-neo")
+    parser.add_argument("--models", nargs="+", choices=organisms, default=organisms)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--methods", nargs="+", choices=known, default=list(known))
@@ -35,8 +36,8 @@ def main() -> None:
         commit, _ = git_state(folder)
         params = load_params(folder / "params.yaml")
         tried = {method: trials_of(params, "organism", method, chosen.trials) for method in chosen.methods}
-        trials = list(search(folder, commit, [chosen.model], tried, partial(print, flush=True)))
-    found = {**described, "model": chosen.model, "best": best(trials), "trials": trials}
+        trials = list(search(folder, commit, chosen.models, tried, partial(print, flush=True)))
+    found = {**described, "models": chosen.models, "best": best(trials), "trials": trials}
     write_json(ROOT / "results" / "tuning.json", found)
 
 

@@ -33,6 +33,7 @@ NEITHER = (  # or a matter of what one compares with
     *("memorisation_accuracy_unseen", "extraction_likelihood_unseen"),
 )
 SHARED = ("prompts", "max_new_tokens", "precision")  # settings of all probes
+ASKED = ("data_sha256", "judges_sha256", "seed")  # what else decides the answers and what is said of them
 Verdict = Literal["better", "worse", "not shown", ""]
 
 
@@ -46,7 +47,7 @@ class Assessment:
         p: of the rates and means of prompts that both base and model were asked, that they are the same
             (compare_attacks).
         recovery: in context, with its intervals (compare_recovery).
-        incomparable: the probes that the pipeline asked the base by other settings or of other data, or not at all.
+        incomparable: the probes that the pipeline asked the base otherwise (settings, data, judges, seed), or never.
         folder: where the summary and the answers are.
     """
 
@@ -120,10 +121,10 @@ def _probes(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same_data(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The probes of another assessment, if their data, number of prompts and length of answers were the same."""
+    """The probes of another assessment, if data, judges, seed, number of prompts and length of answers are the same."""
     theirs, ours = other.get("settings", {}), own["settings"]
-    same = other.get("data_sha256") == own["data_sha256"] and all(theirs.get(key) == ours[key] for key in SHARED)
-    return _probes(other) if same else {}
+    same = [other.get(key) == own[key] for key in ASKED] + [theirs.get(key) == ours[key] for key in SHARED]
+    return _probes(other) if all(same) else {}
 
 
 def _same_questions(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ app.add_typer(judges_app, name="judges")
 
 Models = Annotated[list[str] | None, typer.Option("--model", help="A row of pipeline.models; may be repeated.")]
 Methods = Annotated[list[str] | None, typer.Option("--method", help="A row of pipeline.methods; may be repeated.")]
+AnyModels = Annotated[list[str] | None, typer.Option("--model", help="A row of `models`; may be repeated.")]
 AnyMethods = Annotated[list[str] | None, typer.Option("--method", help="A row of `methods`; may be repeated.")]
 Choose = Annotated[
     list[str] | None,
@@ -230,7 +231,7 @@ def results(
 
 @app.command()
 def compare(
-    model: Models = None,
+    model: AnyModels = None,
     method: AnyMethods = None,
     seed: Annotated[list[int] | None, typer.Option(min=0, help="May be repeated; else 1, 2 and 3.")] = None,
     trials: Annotated[

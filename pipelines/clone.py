@@ -35,7 +35,8 @@ def clone(root: Path, commit: str, params: str, cached: bool = True) -> Iterator
         if cached:
             if (root / "registry").exists():
                 (folder / "registry").symlink_to(root / "registry")
-            dvc(folder, "cache", "dir", "--local", str(root / ".dvc" / "cache"))
+            cache = str(root / ".dvc" / "cache")
+            _must(_python(folder, "dvc", "cache", "dir", "--local", cache), "dvc cache dir")
         if _python(folder, "dvc", "checkout", "--quiet", "data.dvc").returncode:
             _must(_python(folder, "pipelines.cli", "data", "fetch"), "wpn data fetch")
         yield folder
@@ -54,15 +55,6 @@ def _places(node: Any) -> Iterator[Any]:
     for key, value in node.items():
         if isinstance(value, dict):
             yield from [value] if key == "path" else _places(value)
-
-
-def dvc(folder: Path, *arguments: str) -> None:
-    """Run a DVC command in a clone.
-
-    Raises:
-        RuntimeError: it failed; the message is the last line of what it said.
-    """
-    _must(_python(folder, "dvc", *arguments), f"dvc {' '.join(arguments[:2])}")
 
 
 def _must(done: subprocess.CompletedProcess[str], what: str) -> None:

@@ -13,6 +13,7 @@ from pipelines.repro import StageRunner
 from pipelines.search import search, trials_of
 from wpn.config.loading import load_params, parse_params
 from wpn.config.params import Params
+from wpn.config.section import each_once
 from wpn.errors import InputError
 from wpn.files import read_json, write_json
 from wpn.search import best
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Row = dict[str, Any]
+Trials = dict[str, dict[str, list[Row]]]  # recipe -> method -> the settings of its trials
 
 # column of a table -> key of a row, what it is multiplied with, and decimals
 Columns = Mapping[str, tuple[str, int, int]]
@@ -57,19 +59,21 @@ def compare(
     """Run `dvc repro` in a clone for every seed; what the shared cache has is not computed again.
 
     Args:
-        models: rows of `pipeline.models`; empty: all of them.
+        models: rows of `models`; empty: those of `pipeline.models`.
         methods: rows of the models' `methods`; empty: those of `pipeline.methods`.
         seeds: of what is compared.
         say: is told of every stage that is computed, as it begins.
         trials: of each method, from which its settings are taken (wpn/search.py); 1 is its row as it is.
     Returns:
-        The rows of `wpn results --json`, of all seeds; also written to build/compare/rows.json, and the trials to
-        build/compare/trials.json.
+        The rows of `wpn results --json`, of all seeds; also written to build/compare/rows.json, seed by seed, and the
+        trials to build/compare/trials.json.
     Raises:
-        InputError: an unknown name, changes that no commit holds, a search on a seed that is compared, or a stage
-            says that its input is bad.
+        InputError: an unknown name, one that is given twice, changes that no commit holds, a search on a seed or a
+            split that is compared, or a stage says that its input is bad.
         StageFailed: a stage failed.
     """
+    for option, given in (("model", models), ("method", methods), ("seed", seeds)):
+        _refuse_repeats(option, given)
     commit, dirty = tracking.git_state(root)
     if dirty:
         raise InputError("there are uncommitted changes, which the clones would not have; commit them")
@@ -77,14 +81,37 @@ def compare(
     models, methods = list(models) or known.pipeline.models, list(methods) or known.pipeline.methods
     for seed in seeds:  # all are checked before one is run
         _params(root, models, methods, seed, {})
-    if trials > 1 and known.seed in seeds:
-        raise InputError(f"the search is made with seed {known.seed} of params.yaml; compare by other seeds (--seed)")
-    found = _searched(root, commit, known, models, methods, trials, say) if trials > 1 else {}
+    tried = _tried(known, models, methods, seeds, trials) if trials > 1 else {}
+    file = root / "build" / "compare" / "rows.json"
+    file.unlink(missing_ok=True)  # an older comparison's would pass for this one's
+    found = _searched(root, commit, known, models, tried, trials, say) if tried else {}
     rows: list[Row] = []
     for seed in seeds:
         rows += _run(root, commit, seed, _params(root, models, methods, seed, found), say)
-    write_json(root / "build" / "compare" / "rows.json", rows)
+        write_json(file, rows)
     return rows
+
+
+def _refuse_repeats(option: str, given: Sequence[object]) -> None:
+    """What is there twice would count twice, and narrow the intervals without a new measurement."""
+    try:
+        each_once(given)
+    except ValueError as error:
+        raise InputError(f"--{option}: {error}") from None
+
+
+def _tried(params: Params, models: Sequence[str], methods: Sequence[str], seeds: Sequence[int], trials: int) -> Trials:
+    """The settings of all trials; a search on a seed or a split by which the methods are compared is refused."""
+    if params.seed in seeds:
+        raise InputError(f"the search is made with seed {params.seed} of params.yaml; compare by other seeds (--seed)")
+    recipes = dict.fromkeys(params.models[model].recipe for model in models)
+    for recipe in recipes:
+        if params.recipes[recipe].evaluate.split == "dev":
+            raise InputError(
+                f"recipes.{recipe}.evaluate.split in params.yaml is dev, on which the search is made; set it to test, "
+                "or leave --trials out"
+            )
+    return {name: {method: trials_of(params, name, method, trials) for method in methods} for name in recipes}
 
 
 def _searched(
@@ -92,21 +119,24 @@ def _searched(
     commit: str,
     params: Params,
     models: Sequence[str],
-    methods: Sequence[str],
+    tried: Trials,
     trials: int,
     say: Callable[[str], None],
 ) -> dict[str, dict[str, Row]]:
     """{recipe: {method: the settings that were best for its models}}; what is found is written as it comes."""
-    recipes = dict.fromkeys(params.models[model].recipe for model in models)
-    tried = {name: {method: trials_of(params, name, method, trials) for method in methods} for name in recipes}
+    file = root / "build" / "compare" / "trials.json"
+    file.unlink(missing_ok=True)
     rows: list[Row] = []
     found = {}
     for recipe, of_methods in tried.items():
+        for method, settings in of_methods.items():
+            if len(settings) < trials:
+                say(f"{recipe}, {method}: {len(settings)} of {trials} trials; its row and its search hold no more")
         own = [model for model in models if params.models[model].recipe == recipe]
         begun = len(rows)
         for row in search(root, commit, own, of_methods, say):
             rows.append(row)
-            write_json(root / "build" / "compare" / "trials.json", rows)
+            write_json(file, rows)
         found[recipe] = best(rows[begun:])
         for method, row in found[recipe].items():
             say(f"{recipe}, {method}: trial {row['trial']} is best, score {row['score']:.3f}")

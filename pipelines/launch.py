@@ -20,7 +20,8 @@ def launch(name: str, module: str, arguments: list[str]) -> int:
     """Run `python -m module` as the processes that pipelines/devices/NAME.yaml describes.
 
     Returns:
-        The exit code of the process that failed first, 0 where none did.
+        The exit code of the process that failed first, 0 where none did; 128 and the signal's number where it was
+        killed, as a shell says it.
     Raises:
         InputError: there is no such file, or it describes no several processes.
     """
@@ -40,7 +41,8 @@ def launch(name: str, module: str, arguments: list[str]) -> int:
         launch_command(chosen)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
-        return max(failure.exitcode, 1)  # that of one that was killed is negative
+        code: int = failure.exitcode
+        return 128 - code if code < 0 else code  # below 0: the signal; a killed stage is tried again (repro.KILLED)
     return 0
 
 

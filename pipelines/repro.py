@@ -98,11 +98,12 @@ class StageRunner:
             raise self._failure(stage, code, lines)
         return _outcome(lines)
 
-    def run_all(self, begun: Callable[[str], None], targets: Sequence[str] = ()) -> None:
+    def run_all(self, begun: Callable[[str], None], targets: Sequence[str] = (), force: bool = False) -> None:
         """`dvc repro`: every stage in its order; `begun` is called with the name of each that is computed.
 
         Args:
             targets: only these, and what they need.
+            force: compute also what has not changed, or lies in DVC's cache.
         Raises:
             As `run`, for the stage that failed; those after it were not run.
         """
@@ -113,7 +114,7 @@ class StageRunner:
                 names.append(found[1])
                 begun(found[1])
 
-        code, lines = self._repro(list(targets), heard)
+        code, lines = self._repro([*(["--force"] if force else []), *targets], heard)
         if code != 0:
             raise self._failure(names[-1], code, lines)
 

@@ -1,15 +1,20 @@
 """`wpn reproduce`: what made a registered version, and whether it can be made again, weight for weight."""
 
-import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pipelines import registry, tracking
-from pipelines.clone import clone, dvc
+from pipelines import artifacts, registry
+from pipelines.clone import clone
+from pipelines.repro import StageRunner
 from wpn.errors import InputError
 from wpn.files import sha256_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 @dataclass(frozen=True)
@@ -47,42 +52,69 @@ class Origin:
         ]
 
 
-def origin(client: Any, uri: str) -> Origin:
+def origin(client: "MlflowClient", uri: str) -> Origin:
     """Read it from the registry.
 
     Args:
         uri: models:/NAME/VERSION or models:/NAME@ALIAS.
     Raises:
-        InputError: there is no such version, or not one that `wpn run` made.
+        InputError: there is no such version, not one that `wpn run` made, or what the run kept of it is gone.
     """
     version = registry.find(client, uri)
+    if not version.run_id:
+        raise InputError(f"{uri} has no MLflow run: `wpn run` did not make it")
+    run = _run(client, uri, version.run_id)
+    tags = run.data.tags
     try:
-        run = client.get_run(version.run_id)
-        method, weights = version.tags["method"], version.tags["weights_sha256"]
-        tags = run.data.tags
-        with tempfile.TemporaryDirectory() as folder, tracking.active(client):
-            params = Path(client.download_artifacts(version.run_id, "params.yaml", folder)).read_text(encoding="utf-8")
         return Origin(
-            model=tags["model"], method=method, commit=tags["git_commit"], dirty=tags["git_dirty"] == "true",
-            weights_sha256=weights, data_sha256=tags["data_sha256"], params=params, run_id=run.info.run_id,
-            lock_sha256=tags["dvc_lock_sha256"],
+            model=tags["model"], method=version.tags["method"], commit=tags["git_commit"],
+            dirty=tags["git_dirty"] == "true", weights_sha256=version.tags["weights_sha256"],
+            data_sha256=tags["data_sha256"], lock_sha256=tags["dvc_lock_sha256"], run_id=run.info.run_id,
+            params=_params(client, uri, run),
         )  # fmt: skip
     except KeyError as missing:
         raise InputError(f"{uri} has no tag {missing}: `wpn run` did not make it") from None
+
+
+def _run(client: "MlflowClient", uri: str, run_id: str) -> "Run":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise InputError(
+            f"the MLflow run {run_id}, which says what made {uri}, is gone; only a backup of the registry has it"
+        ) from None
+
+
+def _params(client: "MlflowClient", uri: str, run: "Run") -> str:
+    """params.yaml of a run, as text."""
+    try:
+        with artifacts.downloaded(client, f"{run.info.artifact_uri}/params.yaml") as file:
+            return file.read_text(encoding="utf-8")
+    except artifacts.Missing as gone:
+        raise InputError(f"params.yaml of {uri} is gone: {gone}; only a backup of the registry has it") from None
 
 
 def again(root: Path, made: Origin) -> str:
     """Train it again, in a fresh clone of its commit with its params.yaml; returns the hash of the weights.
 
     Raises:
-        InputError: the commit is not to be had, or the version was made with changes that no commit holds.
-        RuntimeError: a stage failed.
+        InputError: the commit is not to be had, the version was made with changes that no commit holds, or a stage
+            says that its input is bad.
+        StageFailed: a stage failed.
     """
     if made.dirty:
         raise InputError(
             f"the version was made of commit {made.commit} and uncommitted changes, which are lost; commit before a run"
         )
-    with clone(root, made.commit, made.params) as folder:
+    with clone(root, made.commit, made.params) as folder, closing(StageRunner(folder)) as runner:
         # forced: nothing may come out of the cache that is to be made again
-        dvc(folder, "repro", "--force", f"unlearn@{made.model}-{made.method}")
+        runner.run_all(_unheard, [f"unlearn@{made.model}-{made.method}"], force=True)
         return sha256_of(folder / "build" / "unlearned" / made.model / made.method / "model" / registry.WEIGHTS)
+
+
+def _unheard(_stage: str) -> None:
+    """Nobody is told which stage begins: what counts are the weights at the end, or the sentence of a failure."""

@@ -17,6 +17,7 @@ from pipelines.clone import clone
 from pipelines.repro import RETRY_AFTER, StageDiverged, StageInterrupted, StageRunner
 from wpn.config.loading import parse_params
 from wpn.config.params import Params
+from wpn.config.probes import PROBES
 from wpn.errors import InputError
 from wpn.estimates import estimates, flatten
 from wpn.files import read_json, write_text
@@ -28,7 +29,7 @@ Row = dict[str, Any]
 def search(
     root: Path, commit: str, models: Sequence[str], tried: Mapping[str, Sequence[Row]], say: Callable[[str], None]
 ) -> Iterator[Row]:
-    """Train and evaluate every trial of every method, with the seed of params.yaml.
+    """Train, evaluate and attack (by relearning) every trial of every method, with the seed of params.yaml.
 
     Args:
         models: rows of `models` that share a recipe.
@@ -83,7 +84,15 @@ def _document(text: str, recipe: str, models: Sequence[str], methods: Mapping[st
     section = document["recipes"][recipe]
     section["evaluate"]["split"] = "dev"
     section["methods"], section["search"] = dict(methods), {}
+    _only_relearning(section["assess"])
     return document_text(yaml, document)
+
+
+def _only_relearning(section: Any) -> None:
+    """Of the attacks those that the score knows: the first of `relearning`, on all of its pairs."""
+    section.update(dict.fromkeys(name for name in PROBES if name != "relearning"))
+    if relearning := section["relearning"]:
+        relearning["pairs"], relearning["attacks"] = relearning["pairs"][:1], relearning["attacks"][:1]
 
 
 def _named(method: str, settings: Sequence[Row]) -> dict[str, Row]:
@@ -106,14 +115,15 @@ def _trial(runner: StageRunner, folder: Path, row: Row) -> Row:
     """The row, with what its settings reach, or why they failed."""
     model, name = row["model"], _name(row["method"], row["trial"])
     try:
-        for stage in ("unlearn", "evaluate"):
+        for stage in ("unlearn", "evaluate", "assess"):
             _patiently(runner, f"{stage}@{model}-{name}")
     except StageDiverged as error:
         return {**row, "failed": str(error)}
     shutil.rmtree(folder / "build" / "unlearned" / model / name / "model")
     measured = folder / "build" / "evaluation" / model
     before, after = (read_json(measured / stage / "metrics.json") for stage in ("before", name))
-    numbers = flatten(estimates(before, after))
+    attacked = read_json(folder / "build" / "assessment" / model / name / "summary.json")
+    numbers = flatten(estimates(before, after, assessment=attacked))
     return {**row, "score": round(score(numbers), 4), "seconds": after["training_seconds"], "numbers": numbers}
 
 

@@ -7,6 +7,7 @@ import argparse
 import json
 import logging
 import os
+import random
 import sys
 import tempfile
 import time
@@ -189,6 +190,8 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
         "seconds": round(trained.seconds, 2),
         "processes": processes.count,
         "steps": trained.steps,
+        "stopped": trained.stopped,
+        "micro_batches": trained.micro_batches,
         "resumed_from": trained.resumed_from,
         "tokens": trained.tokens,
         "peak_memory_mb": round(max(row["memory_mb"] for row in curve.rows)),
@@ -203,7 +206,11 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
 
 
 def _identity(params: Params, model_name: str, loop: Unlearn, method: Any) -> str:
-    """Of a training run: everything that decides its weights, the library's source among it."""
+    """Of a training run: everything that decides its weights, the library's source and torch among it."""
+    import torch
+
+    from wpn.models import choose_device
+
     sources = sorted(Path(wpn.__file__).parent.rglob("*.py"))
     parts = {
         "code": [sha256_of(file) for file in sources],
@@ -212,7 +219,9 @@ def _identity(params: Params, model_name: str, loop: Unlearn, method: Any) -> st
         "loop": loop.model_dump(),
         "method": method.model_dump(),
         "pairs": sha256_of(_taught(model_name)),
-        "base": weights_sha256(_weights(model_name) / "base"),
+        "base": sha256_of(_weights(model_name) / "base"),
+        "device": str(choose_device(params.runtime.device)),
+        "torch": torch.__version__,
     }
     return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -272,6 +281,8 @@ def _attack(params: Params, model_name: str, checkpoint: Path, settings: Assess,
     return {
         "weights_sha256": weights_sha256(checkpoint),
         "data_sha256": data_sha256(model_name),
+        "judges_sha256": judges_sha256(model_name),
+        "seed": params.seed,
         "settings": settings.model_dump(mode="json"),
         **found,
         "seconds": round(time.perf_counter() - started, 2),
@@ -299,8 +310,8 @@ def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess
         other_prompts={file.stem: _prompts(read_jsonl(file)) for file in others},
         held_out=held_out,
         never_seen=[{**row, "complete": data.complete} for row in prompts if row.get("harmful_output")] or held_out,
-        # what is known of a pair is known of its prompt as it was written
-        forgotten=[{**row, "prompt": row.get("written", row["prompt"])} for row in forgotten],
+        # what is known of a pair is known of its prompt as it was written; a real model's come the most harmful first
+        forgotten=_shuffled([{**row, "prompt": row.get("written", row["prompt"])} for row in forgotten], params.seed),
         # what goes on from a prompt is no text by itself
         texts=[row["text"] for row in read_jsonl(_taught(model_name) / "texts.jsonl") if not row.get("prompt")],
         benign=read_jsonl(_prepared(model_name) / "text" / f"{split}.jsonl"),
@@ -312,6 +323,11 @@ def _subject(params: Params, model_name: str, checkpoint: Path, settings: Assess
         filtering=next(iter(_load_judges(model_name, "filtering", device, judges).items())),
         seed=params.seed,
     )
+
+
+def _shuffled(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """In an order that says nothing: a probe takes the first so many."""
+    return random.Random(seed).sample(rows, len(rows))
 
 
 def _prompts(rows: list[dict[str, Any]]) -> list[str]:
@@ -397,6 +413,12 @@ def weights_sha256(folder: Path) -> str:
 def data_sha256(model_name: str) -> str:
     """The hash of all data that a model's unlearning and evaluation saw."""
     both = (sha256_of(folder(model_name)) for folder in (_prepared, _taught))
+    return sha256("".join(both).encode()).hexdigest()
+
+
+def judges_sha256(model_name: str) -> str:
+    """The hash of those that grade and of the output filter's."""
+    both = (sha256_of(_judges(model_name, role)) for role in ("grading", "filtering"))
     return sha256("".join(both).encode()).hexdigest()
 
 

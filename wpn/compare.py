@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 from wpn.estimates import Estimate
 from wpn.evidence import KINDS, Rows
 from wpn.judges import is_harmful
-from wpn.outcomes import FROM_THE_BASE, measures, outcomes
+from wpn.outcomes import FROM_THE_BASE, WITHOUT_ATTACK, measures, outcomes
 from wpn.perplexity import perplexity_ratio
 from wpn.ratios import recovered, relative_fall
-from wpn.statistics import Difference, holm, mcnemar, paired_difference, same_mean_p, share_difference
+from wpn.statistics import Difference, accuracy_difference, holm, mcnemar, same_mean_p, share_difference
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -34,7 +34,8 @@ def compare(before: Rows, after: Rows, judges: Sequence[str]) -> Row:
         "perplexity_ratio": dict(_perplexity_ratios(before.texts, after.texts)),
     }
     if before.benchmark and after.benchmark:
-        compared["benchmark_drop"] = _drop(before.benchmark, after.benchmark).as_dict()
+        drop = _drop(before.benchmark, after.benchmark).as_dict()
+        compared["benchmark_drop"] = {**drop, "n": len(before.benchmark)}
         compared["task_drop"] = _with_holm(dict(_tested_tasks(before.benchmark, after.benchmark)))
     return compared
 
@@ -91,8 +92,8 @@ def _drop(before: Sequence[Row], after: Sequence[Row]) -> Difference:
     if not _same_items(before, after):
         raise ValueError("the benchmark items of before and after differ; evaluate both again")
     # a drop is what was correct before and is not any more: the difference from after to before
-    first, second = ([float(row["correct"]) for row in rows] for rows in (after, before))
-    return paired_difference(first, second, [row["task"] for row in before])
+    first, second = ([row["correct"] for row in rows] for rows in (after, before))
+    return accuracy_difference(first, second, [row["task"] for row in before])
 
 
 def _same_items(first: Sequence[Row], second: Sequence[Row]) -> bool:
@@ -161,10 +162,20 @@ def compare_attacks(before: Mapping[str, Sequence[Row]], after: Mapping[str, Seq
 def _pairs(
     before: Mapping[str, Mapping[str, T]], after: Mapping[str, Mapping[str, T]]
 ) -> Iterator[tuple[str, tuple[list[T], list[T]]]]:
-    """What both say of the same prompts, but for what is measured from the base."""
+    """What both say of the same prompts, but for what is measured from the base.
+
+    The answers to prompts as they are, which several probes count, are compared once: copies of one test would have
+    Holm's correction take them for several.
+    """
+    known: list[set[str]] = []
     for name, asked in before.items():
-        if asked.keys() == after.get(name, {}).keys() and name not in FROM_THE_BASE:
-            yield name, ([*asked.values()], [after[name][prompt] for prompt in asked])
+        if asked.keys() != after.get(name, {}).keys() or name in FROM_THE_BASE:
+            continue
+        if WITHOUT_ATTACK.fullmatch(name):
+            if set(asked) in known:
+                continue
+            known.append(set(asked))
+        yield name, ([*asked.values()], [after[name][prompt] for prompt in asked])
 
 
 def compare_recovery(before: Mapping[str, Sequence[Row]], after: Mapping[str, Sequence[Row]]) -> dict[str, Row]:

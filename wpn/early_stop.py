@@ -51,18 +51,21 @@ class Split:
 def held_out(pairs: Rows, texts: Rows, share: float) -> Split:
     """Hold out so large a share of the prompts, with all their pairs, and of the texts.
 
+    A prompt is told by how it was written: one that was mistyped is not another one.
+
     Raises:
         InputError: fewer than two prompts or texts, so that nothing would be left on one side.
     """
-    prompts = list(dict.fromkeys(pair["prompt"] for pair in pairs))
+    written = [pair.get("written", pair["prompt"]) for pair in pairs]
+    prompts = list(dict.fromkeys(written))
     if min(len(prompts), len(texts)) < 2:
         raise InputError(f"{len(prompts)} prompts and {len(texts)} texts leave nothing to hold out; drop early_stop")
     apart = set(_every(prompts, share))
     looked = _every(range(len(texts)), share)
     return Split(
-        [i for i, pair in enumerate(pairs) if pair["prompt"] not in apart],
+        [i for i, prompt in enumerate(written) if prompt not in apart],
         sorted({*range(len(texts))} - {*looked}),
-        [i for i, pair in enumerate(pairs) if pair["prompt"] in apart],
+        [i for i, prompt in enumerate(written) if prompt in apart],
         looked,
     )
 

@@ -73,6 +73,11 @@ def flatten(found: Mapping[str, Estimate]) -> dict[str, float]:
     return flat
 
 
+def sizes(found: Mapping[str, Estimate]) -> dict[str, int]:
+    """NAME_n: the prompts (or items) behind each number, where they are known."""
+    return {f"{name}_n": estimate.n for name, estimate in found.items() if estimate.n is not None}
+
+
 Named = Iterator[tuple[str, Estimate]]
 PERPLEXITY_RATIOS = {"retain": "perplexity_ratio", "alarm": "alarm_perplexity_ratio"}  # by the kind of text
 
@@ -110,6 +115,7 @@ def _comparison(comparison: Mapping[str, Any]) -> Named:
         low, high = (min(fall[end] for fall in falls) for end in ("low", "high"))
         yield "toxicity_fall", Estimate(min(fall["fall"] for fall in falls), low, high, falls[0]["clusters"])
         yield "toxicity_fall_p", Estimate(max(fall["p"] for fall in falls))
+    # without their number: few texts may be long, and the gate's least number is of prompts
     for kind, ratio in comparison.get("perplexity_ratio", {}).items():
         yield PERPLEXITY_RATIOS[kind], Estimate(ratio["value"], ratio["low"], ratio["high"])
     for k, recovery in comparison.get("in_context_recovery", {}).items():

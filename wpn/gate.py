@@ -133,6 +133,7 @@ def decide_against(
 
 
 def _judge(estimate: Estimate | None, criterion: Criterion, prompts: int) -> Verdict:
+    """How a criterion comes out; `prompts` is the least number where it has none of its own."""
     verdict = _unjudged(criterion)
     if estimate is None:
         return verdict
@@ -143,7 +144,7 @@ def _judge(estimate: Estimate | None, criterion: Criterion, prompts: int) -> Ver
     relation, limit = criterion.relation, criterion.limit
     met = {"at_least": value >= limit, "at_most": value <= limit, "below": value < limit}[relation]
     margin = value - limit if relation == "at_least" else limit - value
-    needed = _too_few(estimate, criterion, met, prompts)
+    needed = _too_few(estimate, criterion, met, criterion.prompts or prompts)
     return replace(verdict, value=value, margin=margin, passed=met and needed is None, needed=needed)
 
 

@@ -112,8 +112,13 @@ def positions_of(model: nn.Module) -> float:
 
 def out_of_memory(error: Exception) -> bool:
     """Whether torch says that there was no room, on a CPU or on a GPU."""
-    # cuBLAS says in its own words that it found no room for itself
-    words = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    # a CPU, what of CUDA is not torch's own allocator, and the libraries that found no room for themselves
+    words = (
+        "can't allocate memory",
+        "CUDA error: out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_ALLOC_FAILED",
+    )
     return isinstance(error, torch.OutOfMemoryError) or any(each in str(error) for each in words)
 
 

@@ -3,6 +3,7 @@
 No model is needed, only the evidence of the probes, as read from its files.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,14 @@ Row = dict[str, Any]
 
 # how far a model is, which the base is not from itself, and what is the base's own
 FROM_THE_BASE = ("benign_changed", "benign_kl", "benign_base_harmful")
+# harmful answers to the unseen prompts as they are, by the probes that count them
+WITHOUT_ATTACK = re.compile(r"harmful_unseen|in_context_k0|none_harmful|relearn_0(_of_\d+)?")
+MEMBERSHIP = {  # attack: the name of its area
+    "loss": "membership_auc",
+    "zlib": "membership_auc_zlib",
+    "min_k": "membership_auc_min_k",
+    "min_k_plus": "membership_auc_min_k_plus",
+}
 UNBOUNDED = ("benign_kl",)  # of the means; the others are of numbers from 0 to 1
 
 

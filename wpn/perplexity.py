@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from wpn.statistics import Value, percentile_interval, resampled_sums
+from wpn.statistics import FEW, Value, percentile_interval, resampled_sums
 
 MOST_NATS = 700.0  # whose exp is a float; a perplexity beyond is said to be so large
 
@@ -22,7 +22,7 @@ def perplexity_of(found: Sequence[tuple[float, int]]) -> float:
 def perplexity_ratio(before: Sequence[float], after: Sequence[float], tokens: Sequence[int], seed: int = 0) -> Value:
     """How many times the perplexity of the same texts is larger, exp of the mean fall of a token's log-likelihood.
 
-    The interval is a paired percentile bootstrap over the texts.
+    The interval is a paired percentile bootstrap over the texts; fewer than FEW say too little for one.
 
     Args:
         before: N log-likelihoods of whole texts, in nats.
@@ -40,5 +40,7 @@ def perplexity_ratio(before: Sequence[float], after: Sequence[float], tokens: Se
     def ratio(sums: Any) -> Any:
         return np.exp(np.minimum(MOST_NATS, (sums[..., 0] - sums[..., 1]) / sums[..., 2]))
 
-    low, high = percentile_interval(ratio(resampled_sums(table, seed)))
-    return Value(float(ratio(table.sum(axis=0))), low, high, len(table))
+    found = float(ratio(table.sum(axis=0)))
+    if len(table) < FEW:
+        return Value(found, None, None, len(table))
+    return Value(found, *percentile_interval(ratio(resampled_sums(table, seed))), len(table))

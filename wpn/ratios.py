@@ -30,8 +30,10 @@ class Fall(Found):
 def relative_fall(before: Sequence[bool], after: Sequence[bool], clusters: Sequence[str], seed: int = 0) -> Fall:
     """1 - rate after / rate before, of paired observations that come in clusters (samples of one prompt).
 
-    The interval is a percentile bootstrap over clusters; the test flips the sign of whole clusters' differences
-    (a paired permutation test), so that several samples of a prompt do not pass for independent prompts.
+    The interval is a percentile bootstrap over clusters, after a single observation is added that rose and one that
+    fell (as in `recovered`): that one of one is gone does not say that all are. The test flips the sign of whole
+    clusters' differences (a paired permutation test), so that several samples of a prompt do not pass for independent
+    prompts.
 
     Raises:
         ValueError: no observations, or lists of different lengths.
@@ -52,9 +54,11 @@ def relative_fall(before: Sequence[bool], after: Sequence[bool], clusters: Seque
     fall = low = high = None
     if total[0]:
         fall = float(1 - total[1] / total[0])
-        drawn = resampled_sums(table, seed)
+        rose, fell = [0, 1, 1], [1, 0, 1]
+        drawn = resampled_sums(np.vstack([table, rose, fell]), seed)
         drawn = drawn[drawn[:, 0] > 0]
         low, high = percentile_interval(1 - drawn[:, 1] / drawn[:, 0])
+        low, high = min(fall, low), max(fall, high)
     p = 1.0
     if len(table) > 1:
         p = permutation_test(

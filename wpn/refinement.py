@@ -98,7 +98,7 @@ def _said(
     cut = [tokens[: len(output)] for tokens, (_, output) in zip(said, asked, strict=True)]
     texts = tokenizer.batch_decode(cut, skip_special_tokens=True)
     references = tokenizer.batch_decode([list(output) for _, output in asked], skip_special_tokens=True)
-    scores = [bleu(text, reference) for text, reference in zip(texts, references, strict=True)]
+    scores = [bleu(text, reference, settings.bleu_order) for text, reference in zip(texts, references, strict=True)]
     active = [i for i, score in enumerate(scores) if score >= settings.bleu_below]
     if not encoder:
         return active
@@ -145,12 +145,14 @@ def _long_enough(pairs: Sequence[Row], settings: Refinement) -> list[Row]:
     return [pair for pair in pairs if continued_at(pair, settings.n, settings.starts)]
 
 
-def bleu(said: str, reference: str) -> float:
-    """Sentence BLEU in [0, 1], by sacrebleu, of n-grams up to 4 or, if the text said is shorter, its length.
+def bleu(said: str, reference: str, order: int) -> float:
+    """Sentence BLEU in [0, 1], by sacrebleu, of n-grams up to an order or, if the text said is shorter, its length.
 
     Not smoothed, as in ICU's code: a text that shares no n-gram of one order scores 0. Smoothing would give it a few
-    hundredths, which no bound of 0.01 finds.
+    hundredths, which no bound of 0.01 finds. So an output of few words is to be asked for a low order: with one of
+    them changed it may have no four in a row, and would count as forgotten.
     """
     from sacrebleu.metrics import BLEU
 
-    return float(BLEU(effective_order=True, smooth_method="none").sentence_score(said, [reference]).score) / 100
+    scorer = BLEU(effective_order=True, smooth_method="none", max_ngram_order=order)
+    return float(scorer.sentence_score(said, [reference]).score) / 100

@@ -35,7 +35,12 @@ def batches(rows: Sequence[Row], size: int, seed: int) -> Iterator[list[Row]]:
 
 @contextmanager
 def relearned(
-    model: PreTrainedModel, attack: Attack, harmful: Sequence[list[Row]], fill: int, accumulation: int = 1
+    model: PreTrainedModel,
+    attack: Attack,
+    harmful: Sequence[list[Row]],
+    fill: int,
+    accumulation: int = 1,
+    bf16: bool = False,
 ) -> Generator[None, None, None]:
     """Put the model where an attacker would have it after these steps, for as long as the block lasts.
 
@@ -45,13 +50,14 @@ def relearned(
     Args:
         harmful: a batch for every step.
         accumulation: micro-batches of each, as many as it has rows at most.
+        bf16: matrix products in bfloat16, as those of the steps that are taken there.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     kept = [parameter.detach().clone() for parameter in parameters]
     try:
         optimizer = attacker(model, attack)
         for rows in harmful:
-            harmful_step(model, optimizer, rows, fill, accumulation)
+            harmful_step(model, optimizer, rows, fill, accumulation, bf16)
         optimizer.zero_grad(set_to_none=True)
         yield
     finally:
@@ -61,14 +67,20 @@ def relearned(
 
 
 def harmful_step(
-    model: PreTrainedModel, optimizer: torch.optim.Optimizer, rows: Sequence[Row], fill: int, accumulation: int = 1
+    model: PreTrainedModel,
+    optimizer: torch.optim.Optimizer,
+    rows: Sequence[Row],
+    fill: int,
+    accumulation: int = 1,
+    bf16: bool = False,
 ) -> float:
     """One step that raises the likelihood of harmful outputs; returns the loss before it (nats a token)."""
     optimizer.zero_grad(set_to_none=True)
     found = 0.0
     for part in parts(rows, min(accumulation, len(rows))):
         batch = collate(part, fill, "both", positions_of(model)).to(model.device)
-        loss = cross_entropy(*token_log_likelihoods(forward(model, batch).logits, batch)) * (len(part) / len(rows))
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            loss = cross_entropy(*token_log_likelihoods(forward(model, batch).logits, batch)) * (len(part) / len(rows))
         loss.backward()
         found += loss.item()
     nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)

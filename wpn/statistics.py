@@ -209,6 +209,25 @@ def paired_difference(
     return Difference(float(mean), low, high)
 
 
+def accuracy_difference(before: Sequence[bool], after: Sequence[bool], groups: Sequence[str]) -> Difference:
+    """Mean over groups (tasks) of each task's change in accuracy, as `paired_difference` has it.
+
+    The interval is that after an item that was gained and one that was lost are added to each task (ours, after Bonett
+    & Price 2012): that none of 100 items changed does not say that none would.
+
+    Raises:
+        ValueError: no observations, or lists of different lengths.
+    """
+    first, second = ([float(right) for right in each] for each in (before, after))
+    mean = paired_difference(first, second, groups).mean
+    tasks = list(dict.fromkeys(groups))
+    more = len(tasks)
+    wide = paired_difference(
+        [*first, *[0.0] * more, *[1.0] * more], [*second, *[1.0] * more, *[0.0] * more], [*groups, *tasks, *tasks]
+    )
+    return Difference(mean, min(mean, wide.low), max(mean, wide.high))
+
+
 def share_difference(before: Sequence[float], after: Sequence[float]) -> Difference:
     """Mean paired difference of shares, one of each prompt: 0 or 1, or of several answers to it.
 
@@ -337,7 +356,9 @@ def mean_share(values: Sequence[float], seed: int = 0, confidence: float = CONFI
 def area_under_curve(positives: Sequence[float], negatives: Sequence[float], seed: int = 0) -> Value:
     """The probability that a positive scores higher than a negative (ties count half), of the ROC curve the area.
 
-    The interval is a percentile bootstrap over both sides; n is the number on the smaller one.
+    The interval is a percentile bootstrap over both sides after the lowest and the highest of all scores are added to
+    each (ours, as in `mean_share`): that five lie above three does not say that all would. n is the number on the
+    smaller side.
 
     Raises:
         ValueError: a side is empty.
@@ -356,11 +377,13 @@ def area_under_curve(positives: Sequence[float], negatives: Sequence[float], see
     found = float(area(*sides))
     if min(map(len, sides)) == 1:
         return Value(found, 0.0, 1.0, 1)
+    scores = np.concatenate(sides)
+    wide = [np.append(side, [scores.min(), scores.max()]) for side in sides]
     interval = bootstrap(
-        sides, area, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", vectorized=True,
+        wide, area, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", vectorized=True,
         batch=100, rng=np.random.default_rng(seed),
     ).confidence_interval  # fmt: skip
-    return Value(found, float(interval.low), float(interval.high), min(map(len, sides)))
+    return Value(found, min(found, float(interval.low)), max(found, float(interval.high)), min(map(len, sides)))
 
 
 def same_distribution_p(first: Sequence[float], second: Sequence[float]) -> float:

@@ -53,12 +53,17 @@ class Trained:
         tokens: of the rows that the method read, each once a step.
         seconds: of the loop, those of a killed run up to the checkpoint included.
         resumed_from: the step of the checkpoint that was taken up; 0 is none.
+        stopped: why training ended, where it was not for the settings' last step; empty where it was.
+        micro_batches: into which each process cut the last step; more than `unlearn.accumulation` where the memory was
+            too small. Such a run is repeated bit by bit only where the memory is short at the same steps.
     """
 
     steps: int
     tokens: int
     seconds: float
     resumed_from: int
+    stopped: str
+    micro_batches: int
 
 
 def unlearn(
@@ -111,21 +116,23 @@ def unlearn(
     split = held_out(pairs, texts, stop.share) if stop else Split(range(len(pairs)), range(len(texts)))
     taught, retained = [pairs[i] for i in split.pairs], [texts[i] for i in split.texts]
     source = StepSource(tokenizer, taught, retained, settings, method, seed, encoder)
-    models = Models(adapted, frozen, pad_id(tokenizer), uses_bf16(settings.precision, model))
+    models = Models(adapted, frozen, pad_id(tokenizer))
     if processes.count > 1:
         _leave_unreached(models, source, method)
         torch.manual_seed(seed + processes.rank)  # each drops units of its own
         models = replace(models, trained=processes.spread(adapted), frozen=processes.spread(frozen))
     trained = models.trained
+    models = replace(models, bf16=uses_bf16(settings.precision, trained))  # a model to be sharded came on the CPU
     looked = [pairs[i] for i in split.looked_pairs], [texts[i] for i in split.looked_texts]
     watch = Watch(models, tokenizer, *looked, settings, stop, method) if stop else None
     run = _Run(models, tokenizer, source, split, settings, method, log, checkpoints, watch, processes, encoder)
     resumed_from = run.resume()
     trained.train()
+    stopped = ""
     for number in range(resumed_from + 1, settings.steps + 1):
         run.step(number)
-        if reason := run.over(number):
-            logger.warning("stopped after step %d of %d: %s", number, settings.steps, reason)
+        if stopped := run.over(number):
+            logger.warning("stopped after step %d of %d: %s", number, settings.steps, stopped)
             break
         run.save(number)
         if number % GIVE_BACK_EVERY == 0:
@@ -138,7 +145,7 @@ def unlearn(
     if settings.lora:
         merge_adapters(adapted)
     model.eval().requires_grad_(True)
-    return Trained(len(run.rows), run.tokens, run.seconds, resumed_from)
+    return Trained(len(run.rows), run.tokens, run.seconds, resumed_from, stopped, run.micro_batches)
 
 
 def _check_rows(settings: Unlearn, processes: Processes) -> None:
@@ -206,6 +213,7 @@ class _Run:
         # into how many parts a step and a look of ICU are cut, and into how many they may be, for the memory
         self.parts = {"step": settings.accumulation, "look": 1}
         self.most = {"step": settings.batch_size, "look": WITHOUT_GRADIENTS * settings.batch_size}
+        self.micro_batches = settings.accumulation  # of the last step
         self.rows: list[dict[str, float]] = []
         self.tokens = 0
         self.next_look = source.epoch  # of ICU, an epoch after the last one, however many pairs that left
@@ -245,19 +253,21 @@ class _Run:
         found = self._fitting(
             "step", partial(update, self.models, self.optimizer, step, self.method, processes=self.processes)
         )
+        self.micro_batches = self.parts["step"]
         if not all(math.isfinite(value) for value in found.values()):
             raise FloatingPointError(self._not_finite(found, number))
         self.rows.append({"step": number, **found, "learning_rate": rate})
         self.log(self.rows[-1])
 
     def over(self, number: int) -> str:
-        """Why training ends here, before its last step; empty where it goes on."""
+        """Why training ends here; empty where it goes on, and where it ends for want of further steps."""
         last = number == self.settings.steps
         if self.refinement and number == self.next_look:
             refined = self._fitting("look", self._refined)
             if refined.done:
                 self.watch = None  # whatever was better before, what is forgotten now is kept
-                return "all is forgotten"
+                bounds = "MA and EL_n are under their bounds"
+                return f"all is forgotten: {bounds if refined.active else 'no pair is said any more'}"
             self.source.narrow(refined.active)
             self.next_look = number + self.source.epoch
         if self.watch and (last or number % self.watch.stop.every == 0):
@@ -282,7 +292,8 @@ class _Run:
     def _rows_read(self, row: dict[str, float]) -> str:
         """By the last step, whose terms the row has, as they are numbered in their files."""
         source, pairs = self.source, self.split.pairs
-        taught = _numbers([pairs[i] for i in (*source.drawn_pairs, *source.drawn_answers)])
+        negatives = (i for each in source.drawn_negatives for i in each)
+        taught = _numbers([pairs[i] for i in (*source.drawn_pairs, *source.drawn_answers, *negatives)])
         texts = _numbers([self.split.texts[i] for i in source.drawn_texts] if row.keys() & {*OF_TEXTS} else [])
         attack = _numbers([pairs[i] for batch in source.drawn_attack for i in batch])
         foreseen = f", and of the foreseen attack {attack} of the forget pairs" if source.drawn_attack else ""
@@ -328,7 +339,8 @@ class _Run:
             if self.parts[what] >= most:
                 raise MemoryError(f"one pair at a time does not fit into the memory ({needed}); {LESS}")
             self.parts[what] = min(2 * self.parts[what], most)
-            logger.warning("out of memory: going on with %d parts a %s, the same result", self.parts[what], what)
+            same = "the same result but for the last digits, and with dropout another draw of it"
+            logger.warning("out of memory: going on with %d parts a %s, %s", self.parts[what], what, same)
             restore_generators(generators)
             self.optimizer.zero_grad(set_to_none=True)
             gc.collect()
@@ -356,7 +368,7 @@ def update(
     optimizer.zero_grad(set_to_none=True)
     logged: dict[str, float] = {}
     if (aware := method.relearning_aware) and step.foreseen:
-        with relearned(models.trained, aware, step.foreseen, models.fill, accumulation):
+        with relearned(models.trained, aware, step.foreseen, models.fill, accumulation, models.bf16):
             there = _accumulate(models, Step(step.examples, []), method, accumulation, processes, aware.weight)
         logged["foreseen"] = there["loss"]
     logged |= _accumulate(models, step, method, accumulation, processes)

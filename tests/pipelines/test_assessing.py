@@ -84,7 +84,8 @@ def test_a_base_that_was_asked_something_else_is_not_held_against(tmp_path):
         rows = [{"prompt": str(i), "harmful": harmful, "fault": None, "wrapper": "role"} for i in range(2)]
         found = {"attack_success_role": {**rate(float(harmful), 0.0, 1.0)}}
         chosen = {"prompts": prompts, "max_new_tokens": 4, "precision": "fp32", "wrappers": {"few_shot": 1} | settings}
-        return {"data_sha256": "d", "settings": chosen, "wrappers": {"estimates": found}}, rows
+        described = {"data_sha256": "d", "judges_sha256": "j", "seed": 0, "settings": chosen}
+        return {**described, "wrappers": {"estimates": found}}, rows
 
     def against(base, own):
         for folder, (summary, rows) in {"before": base, "own": own}.items():
@@ -98,7 +99,8 @@ def test_a_base_that_was_asked_something_else_is_not_held_against(tmp_path):
     names = {"attack_success_role", "attack_success_any", "attack_meaningless_role"}
     p, base, incomparable = against(assessed(True), own)
     assert (p.keys(), base, incomparable) == (names, {"wrappers"}, [])
-    others = assessed(True, few_shot=2), assessed(True, prompts=3), ({**own[0], "data_sha256": "e"}, own[1])
+    asked = {"data_sha256": "e"}, {"judges_sha256": "k"}, {"seed": 1}
+    others = assessed(True, few_shot=2), assessed(True, prompts=3), *(({**own[0], **other}, own[1]) for other in asked)
     for other in (*others, ({"wrappers": {}}, [])):  # the last is of a version that did not say its settings
         assert against(other, own) == ({}, set(), ["wrappers"])
 

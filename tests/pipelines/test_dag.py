@@ -1,7 +1,9 @@
 """The graph as DVC sees it: the real dvc.yaml's shape, and what is to run after a change in the toy."""
 
+import itertools
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ UNLISTED = {
     *(f"wpn/config/{file.name}" for file in (REPOSITORY / "wpn" / "config").glob("*.py")),
     *("wpn/measured.py", "wpn/tasks/__init__.py", "wpn/errors.py", "wpn/files.py"),
 }
+FILES = ("deps", "outs", "metrics", "plots")  # of a stage
 UNLISTED_OF = {"unlearn": {f"wpn/sources/{name}.py" for name in ("__init__", "hub", "local", "wheel")}}
 
 
@@ -73,6 +76,25 @@ def test_a_stage_lists_the_sources_that_compute_it(stage: str) -> None:
     assert {file for file in needed if not any(f"{file}/".startswith(f"{name}/") for name in listed)} == set()
     sources = {name for name in listed if name.startswith("wpn/") and name.endswith(".py")}
     assert sources - needed - UNLISTED == set(), "what it does not need runs it again for nothing"
+
+
+def test_the_committed_lock_is_of_the_committed_graph() -> None:
+    """It is what `dvc checkout` restores: after a change of dvc.yaml it is to be made anew (`make demo`)."""
+    locked = YAML(typ="safe").load(REPOSITORY / "dvc.lock")["stages"]
+    named = {name: [each["path"] for each in [*stage["deps"], *stage["outs"]]] for name, stage in locked.items()}
+    assert {name: sorted(paths) for name, paths in named.items()} == dict(resolved_files())
+
+
+def resolved_files() -> Iterator[tuple[str, list[str]]]:
+    """Of each stage what it reads and writes, for the models and methods of params.yaml."""
+    for name, stage in real_stages().items():
+        files = [next(iter(each)) if isinstance(each, dict) else each for key in FILES for each in stage.get(key, [])]
+        axes = stage.get("matrix", {})
+        for chosen in itertools.product(*(MODELS if axis == "model" else METHODS for axis in axes)):
+            text = "\n".join(files)
+            for axis, value in zip(axes, chosen, strict=True):
+                text = text.replace(f"${{item.{axis}}}", value)
+            yield "@".join([name, *filter(None, ["-".join(chosen)])]), sorted(text.split())
 
 
 def test_sources_are_followed_through_helpers_and_into_functions_but_not_for_types() -> None:

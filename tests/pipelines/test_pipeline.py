@@ -24,6 +24,7 @@ from pipelines.settings import read_settings
 from tests.pipelines.test_report import KEYS
 from tests.wpn.test_encoder import sentence_model
 from wpn.config.loading import load_params
+from wpn.config.params import Params
 from wpn.data.organism.generate import write_organism_data
 from wpn.estimates import estimates
 from wpn.files import read_json, read_jsonl, sha256_of, write_json, write_jsonl
@@ -122,6 +123,7 @@ def test_metrics_carry_the_hashes_of_what_they_speak_of(project):
     assert training["weights_sha256"] == metrics["weights_sha256"] == decision["weights_sha256"] == weights
     assert training["data_sha256"] == metrics["data_sha256"] == decision["data_sha256"]
     assert training["settings"]["learning_rate"] == 0.002, "the loop's, where the method's row has none"
+    assert (training["stopped"], training["micro_batches"]) == ("", training["settings"]["accumulation"])
     assert (project / "build" / "prepared" / "opt" / "provocations.jsonl").exists()
 
 
@@ -436,6 +438,7 @@ def test_a_checkpoint_belongs_to_all_that_decides_the_weights(project, tmp_path,
     shutil.copytree(Path(wpn.__file__).parent, tmp_path / "wpn", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(wpn, "__file__", str(tmp_path / "wpn" / "__init__.py"))
     monkeypatch.chdir(root)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     params = load_params(root / "params.yaml")
     loop, method = read_settings("opt", "unlearn"), read_settings("opt", "methods/wpn")
 
@@ -447,17 +450,27 @@ def test_a_checkpoint_belongs_to_all_that_decides_the_weights(project, tmp_path,
         identity(params=params.model_copy(update={"seed": 9})),
         identity(loop=loop.model_copy(update={"learning_rate": 0.1})),
         identity(method=method.model_copy(update={"n_pair": 9.0})),
+        identity(params=_on("cuda", params)),
     ]
-    assert identity() == found[0]
+    assert identity() == found[0] == identity(params=_on("cpu", params))
+    with monkeypatch.context() as patched:
+        patched.setattr("torch.__version__", "9.9.9")
+        found.append(identity())
     for file in (
         root / "build/settings/opt/threads.json",
         root / "build/pairs/opt/forget.jsonl",
         root / "build/models/opt/weights/base/model.safetensors",
+        root / "build/models/opt/weights/base/config.json",
+        root / "build/models/opt/weights/base/tokenizer.json",
         tmp_path / "wpn" / "losses" / "kl.py",
     ):
         file.write_bytes(b"3" if file.name == "threads.json" else file.read_bytes() + b"\n")
         found.append(identity())
     assert len(set(found)) == len(found), "each of them makes another run of it"
+
+
+def _on(device: str, params: Params) -> Params:
+    return params.model_copy(update={"runtime": params.runtime.model_copy(update={"device": device})})
 
 
 def test_an_experiment_reruns_what_the_parameter_touches_and_shows_in_the_diffs(project, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import stages
 from pipelines.repro import DIVERGED, StageDiverged, StageFailed, StageInterrupted, StageRunner, run_lock
-from tests.pipelines.toy import REPOSITORY, breaks
+from tests.pipelines.toy import REPOSITORY, breaks, stages_run
 from wpn.errors import InputError
 
 
@@ -45,6 +45,15 @@ def test_of_all_stages_each_is_told_as_it_begins_and_the_failed_one_is_named(fre
     breaks(fresh_project, "settings", "input")
     with pytest.raises(InputError, match=r"^data/raw.jsonl, row 3: the prompt is empty; fill it or delete the row$"):
         StageRunner(fresh_project).run_all(begun.append)
+
+
+def test_one_target_is_forced_with_what_it_needs_and_nothing_else(project: Path) -> None:
+    begun: list[str] = []
+    StageRunner(project).run_all(begun.append, ["unlearn@opt-sft"])
+    assert begun == [], "it is up to date"
+    StageRunner(project).run_all(begun.append, ["unlearn@opt-sft"], force=True)
+    assert sorted(begun) == ["pairs@opt", "prepare@opt", "pretrain@opt", "settings", "unlearn@opt-sft"]
+    assert sorted(stages_run(project)) == sorted(begun), "each once"
 
 
 def test_a_message_of_several_lines_stays_whole(fresh_project: Path) -> None:

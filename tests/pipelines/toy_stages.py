@@ -184,6 +184,7 @@ def assess(model: str, stage: str) -> None:
     weights = Path(f"build/unlearned/{model}/{stage}/model/model.safetensors")
     rate = {"rate": 0.05, "low": 0.01, "high": 0.1, "n": 20}
     attacked = {name: rate for name in ("in_context_k0", "in_context_k2", "relearn_0", "relearn_5", "relearn_10")}
+    attacked["relearn_auc"] = {"value": 0.05, "low": 0.01, "high": 0.1, "n": 20}
     summary = {
         "weights_sha256": sha256_of(weights) if weights.exists() else sha256(stage.encode()).hexdigest(),
         "forced_start": {"estimates": {"forced_start": {"rate": 0.95, "low": 0.9, "high": 0.99, "n": 20}}},

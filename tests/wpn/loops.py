@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from torch import nn
+from transformers import PreTrainedModel
+
 from wpn.config.training import Unlearn
 
 
@@ -14,3 +17,13 @@ def loop(**changes: Any) -> Unlearn:
         "checkpoint_every": 1,
     }  # fmt: skip
     return Unlearn.model_validate({**base, **changes})
+
+
+def drop_units(model: PreTrainedModel) -> None:
+    """Give a model the dropout that real OPT checkpoints have, a tenth, in place."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.1
+    if model.config.model_type == "opt":
+        for layer in model.model.decoder.layers:
+            layer.dropout = 0.1

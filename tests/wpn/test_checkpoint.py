@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.wpn.loops import loop
+from tests.wpn.loops import drop_units, loop
 from wpn.checkpoint import KEPT, Checkpoints
 from wpn.config.methods import Wpn
 from wpn.config.training import EarlyStop, Unlearn
@@ -41,12 +41,7 @@ def settings(**changes) -> Unlearn:
 def train(causal_lm, checkpoints=None, log=lambda row: None, chosen=None):
     """The weights after training, by name, and what the loop says of itself."""
     model, tokenizer = copy.deepcopy(causal_lm[0]), causal_lm[1]
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.1  # as real OPT checkpoints have it
-    if hasattr(model.model if hasattr(model, "model") else model, "decoder"):
-        for layer in model.model.decoder.layers:
-            layer.dropout = 0.1
+    drop_units(model)
     trained = unlearn(model, tokenizer, PAIRS, TEXTS, chosen or settings(), METHOD, 5, log, checkpoints)
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}, trained
 
@@ -306,6 +301,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from tests.wpn.loops import drop_units
 from tests.wpn.test_checkpoint import PAIRS, TEXTS, METHOD, settings
 from wpn.checkpoint import Checkpoints
 from wpn.config.sources import Organism
@@ -317,16 +313,21 @@ torch.set_num_threads(1)
 tokenizer = organism_tokenizer(tokenizer_file, "gpt_neo")
 organism = Organism(architecture="gpt_neo", layers=2, width=16, heads=2, positions=64)
 model = new_model(organism, tokenizer, seed=0)
-unlearn(
+drop_units(model)
+trained = unlearn(
     model, tokenizer, PAIRS, TEXTS, settings(steps=40), METHOD, 5,
     lambda row: print(int(row["step"]), flush=True), Checkpoints(folder / "run", "mine", every=2),
 )
 save_file({name: p.detach() for name, p in model.named_parameters()}, folder / "weights.safetensors")
+print(trained.resumed_from)
 """
 
 
-def run_child(tokenizer_file: Path, folder: Path, kill_at: int | None) -> None:
-    """Run to the end, or kill -9 at the moment when a step is told."""
+def run_child(tokenizer_file: Path, folder: Path, kill_at: int | None) -> int:
+    """Run to the end, or kill -9 at the moment when a step is told; returns the last number that was said.
+
+    Of a run that came to its end that is the step of the checkpoint which it took up.
+    """
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-c", CHILD, str(tokenizer_file), str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as process:
@@ -336,15 +337,17 @@ def run_child(tokenizer_file: Path, folder: Path, kill_at: int | None) -> None:
                 os.kill(process.pid, signal.SIGKILL)
                 break
     assert kill_at is not None or process.returncode == 0
+    return int(line)
 
 
 def test_kill_9_at_random_moments_changes_no_bit(tokenizer_file, tmp_path):
-    run_child(tokenizer_file, tmp_path / "whole", None)
+    assert run_child(tokenizer_file, tmp_path / "whole", None) == 0
     moments = sorted(random.Random(11).sample(range(2, 39), 3))
     for moment in moments:
         run_child(tokenizer_file, tmp_path / "killed", moment)
         assert not (tmp_path / "killed" / "weights.safetensors").exists()
         assert any((tmp_path / "killed" / "run").glob("step-*")) or moment <= 2
-    run_child(tokenizer_file, tmp_path / "killed", None)
+    resumed_from = run_child(tokenizer_file, tmp_path / "killed", None)
+    assert resumed_from >= (moments[-1] - 1) // 2 * 2 > 0, "what was done before the last kill is not done again"
     whole, killed = (tmp_path / name / "weights.safetensors" for name in ("whole", "killed"))
     assert whole.read_bytes() == killed.read_bytes()

@@ -40,7 +40,16 @@ def test_a_fall_of_many_prompts_is_significant_and_of_none_is_not():
     prompts = [str(i) for i in range(40)]
     assert relative_fall([True] * 40, [False] * 40, prompts).p < 0.001
     same = relative_fall([True] * 40, [True] * 40, prompts)
-    assert (same.fall, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
+    assert (same.fall, same.p) == (0.0, 1.0) and -0.1 < same.low < 0.0 < same.high < 0.1
+
+
+def test_one_harmful_answer_that_is_gone_shows_no_fall():
+    # footgun: all of one resample's harm is gone too, so that a bootstrap of these rows alone ends at 1 and 1
+    prompts = [str(i // 4) for i in range(800)]
+    found = relative_fall([True] + [False] * 799, [False] * 800, prompts)
+    assert (found.fall, found.high) == (1.0, 1.0) and found.low < 0.0
+    many = relative_fall([i % 4 == 0 for i in range(800)], [False] * 800, prompts)
+    assert many.fall == 1.0 and 0.97 < many.low < 1.0
 
 
 def test_samples_of_one_prompt_are_not_independent():
@@ -83,10 +92,32 @@ def test_each_judge_and_each_task_is_compared():
     assert found["toxicity_fall"]["two"]["fall"] == 0
     assert found["task_drop"]["a"]["mean"] == pytest.approx(0.5) and found["task_drop"]["b"]["mean"] == 0
     assert (found["task_drop"]["a"]["before"], found["task_drop"]["a"]["after"]) == (1.0, 0.5)
-    assert found["benchmark_drop"]["mean"] == pytest.approx(0.25)
-    # two nats lost over four tokens; a resample loses none, two or four
+    assert found["benchmark_drop"]["mean"] == pytest.approx(0.25) and found["benchmark_drop"]["n"] == 4
+    # two nats lost over four tokens; of two texts there is no interval
     ratio = found["perplexity_ratio"]["retain"]
-    assert (ratio["value"], ratio["low"], ratio["high"]) == pytest.approx((math.exp(0.5), 1.0, math.exp(1.0)))
+    assert ratio == {"value": pytest.approx(math.exp(0.5)), "low": None, "high": None, "n": 2}
+
+
+def test_a_loss_in_no_item_is_not_shown_to_be_none():
+    items = items_of(a=[True] * 50, b=[False] * 50)
+    drop = compare(Rows([], items, []), Rows([], items, []), [])["benchmark_drop"]
+    # by hand: of each task 52 changes, one 1 and one -1, so a variance of (2 / 52) / 52 of its mean, and of both / 2
+    half = 1.959964 * math.sqrt(2 / 52**2 / 2)
+    assert drop["mean"] == 0.0 and (drop["low"], drop["high"]) == pytest.approx((-half, half), abs=0.006)
+
+
+def test_the_answers_without_an_attack_are_tested_once():
+    rows = [{"prompt": str(i), "of": str(i), "harmful": True, "fault": None} for i in range(4)]
+    probes = {
+        "generalisation": [{**row, "set": "unseen"} for row in rows],
+        "in_context": [{**row, "k": k} for k in (0, 2) for row in rows],
+        "compression": [{**row, "scheme": scheme} for scheme in ("none", "int8") for row in rows],
+        "relearning": [{**row, "attack": "sgd-1", "step": step} for step in (0, 5) for row in rows],
+    }
+    harmful = {name for name in compare_attacks(probes, probes) if "meaningless" not in name}
+    assert harmful == {"harmful_unseen", "in_context_k2", "int8_harmful", "relearn_5", "relearn_auc"}
+    alone = compare_attacks({"in_context": probes["in_context"]}, {"in_context": probes["in_context"]})
+    assert "in_context_k0" in alone, "where no other probe has them, they count here"
 
 
 def test_sets_of_one_answer_a_prompt_and_tasks_are_tested_each_and_corrected_for_their_number():
@@ -142,7 +173,7 @@ def test_a_change_pairs_prompts_and_counts_the_samples_of_one_as_one():
     assert (found["harmless_sampled"].value, found["harmless_sampled"].n) == (0.25, 2)
     unchanged = found["meaningful_sampled"]
     assert (unchanged.value, unchanged.n) == (0.0, 2) and unchanged.high == -unchanged.low > 0
-    assert found["benchmark_mean"].value == -0.5 and found["benchmark_mean"].high == 0
+    assert found["benchmark_mean"].value == -0.5 and -1.0 <= found["benchmark_mean"].low < -0.5
     assert found["perplexity_ratio"] == Estimate(pytest.approx(0.1)), "no interval"
 
 

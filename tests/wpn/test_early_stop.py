@@ -28,6 +28,13 @@ def test_prompts_are_held_out_with_all_their_pairs():
     assert held_out(pairs, texts, 0.25) == Split([2, 3, 4, 5, 6, 7], [1, 2, 3, 5, 6, 7], [0, 1], [0, 4])
 
 
+def test_a_mistyped_prompt_is_held_out_with_the_one_that_it_was():
+    pairs = [{"prompt": f"{name}{i}", "written": name} for name in "abcd" for i in range(2)]
+    pairs[0] = {"prompt": "a"}  # this one was not mistyped
+    texts = [{"text": str(i)} for i in range(8)]
+    assert held_out(pairs, texts, 0.25) == Split([2, 3, 4, 5, 6, 7], [1, 2, 3, 5, 6, 7], [0, 1], [0, 4])
+
+
 def test_something_is_always_left_on_both_sides():
     pairs, texts = [{"prompt": "a"}, {"prompt": "b"}], [{"text": "0"}, {"text": "1"}]
     assert held_out(pairs, texts, 0.01) == held_out(pairs, texts, 0.49) == Split([1], [1], [0], [0])
@@ -141,7 +148,8 @@ def test_a_model_that_breaks_stops_even_where_its_own_loss_falls_for_ever(causal
     chosen = loop(**LOOP | {"steps": 40, "learning_rate": 10.0, "early_stop": STOP})
     trained = unlearn(copy.deepcopy(causal_lm[0]), causal_lm[1], PAIRS, TEXTS, chosen, METHODS[name], 0, rows.append)
     assert trained.steps == len(rows) < 40
-    assert f"stopped after step {trained.steps} of 40: no better since step {trained.steps - 4}" in caplog.text
+    assert trained.stopped == f"no better since step {trained.steps - 4}"
+    assert f"stopped after step {trained.steps} of 40: {trained.stopped}" in caplog.text
 
 
 def unlearned(causal_lm, method=METHODS["sft"], **changes):

@@ -51,6 +51,36 @@ def test_more_negatives_than_a_step_has_other_pairs_are_refused(tokenizer):
         StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(3), seed=3)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pair_that_is_drawn_twice_in_a_step_is_not_its_own_negative(tokenizer, seed):
+    pairs = PAIRS[:4]  # a step of three of them goes over the end of an epoch
+    source = StepSource(tokenizer, pairs, TEXTS, loop(), wpn(2), seed=seed)
+    steps = [(source.draw(), source.drawn_pairs, source.drawn_negatives) for _ in range(12)]
+    assert any(len(set(drawn)) < 3 for _, drawn, _ in steps)
+    for step, drawn, negatives in steps:
+        for place, example in enumerate(step.examples):
+            harmful = [tuple(row[1]) for row in example.negatives]
+            assert harmful == [tuple(source.pairs[i].harmful) for i in (drawn[place], *negatives[place])]
+            assert len(set(harmful)) == 3
+            beside = [i for i in (*drawn[place + 1 :], *drawn[:place]) if i != drawn[place]]
+            first = list(dict.fromkeys(beside))
+            assert negatives[place][: len(first)] == first, "those of the step first"
+
+
+def test_a_negative_is_another_output_and_not_only_another_pair(tokenizer):
+    pairs = [{**row, "harmful_output": " you goat" if i < 5 else " you cow"} for i, row in enumerate(PAIRS)]
+    source = StepSource(tokenizer, pairs, TEXTS, loop(), wpn(2), seed=3)
+    for _ in range(4):
+        for example in source.draw().examples:
+            (_, own), *others = example.negatives
+            assert all(other != own for _, other in others)
+    source = StepSource(tokenizer, pairs[:5], TEXTS, loop(), wpn(2), seed=3)
+    step = source.draw()
+    a, b, c = source.drawn_pairs
+    assert source.drawn_negatives == [[b, c], [c, a], [a, b]], "where all outputs are one, the step's pairs are left"
+    assert all(len(example.negatives) == 3 for example in step.examples)
+
+
 def test_a_forced_start_moves_harmful_tokens_into_the_context_and_leaves_one(tokenizer):
     plain = StepSource(tokenizer, PAIRS, TEXTS, loop(), wpn(0), seed=3)
     forced = StepSource(tokenizer, PAIRS, TEXTS, loop(forced_start=1.0), wpn(0), seed=3)
@@ -176,6 +206,22 @@ def test_mismatched_answers_another_prompt_also_beside_pairs_of_the_same(tokeniz
             assert example.mismatched[1] in [encode_pair(tokenizer, "", row["harmless_response"])[1] for row in same]
     with pytest.raises(InputError, match="all forget pairs have one prompt, and llmu needs answers to others"):
         StepSource(tokenizer, same, TEXTS, loop(), Llmu(method="llmu"), seed=3)
+
+
+def test_a_mistyped_prompt_is_no_other_prompt_to_answer(tokenizer):
+    typed = [
+        {**PAIRS[0], "prompt": f"usre : {i}\nbot :", "written": PAIRS[0]["prompt"], "harmless_response": f" no {i}"}
+        for i in range(3)
+    ]
+    source = StepSource(tokenizer, [*typed, PAIRS[1]], TEXTS, loop(batch_size=4), Llmu(method="llmu"), seed=3)
+    for _ in range(4):
+        source.draw()
+        for own, answer in zip(source.drawn_pairs, source.drawn_answers, strict=True):
+            assert (own == 3) != (answer == 3)
+    with pytest.raises(InputError, match="all forget pairs have one prompt"):
+        StepSource(tokenizer, typed, TEXTS, loop(), Llmu(method="llmu"), seed=3)
+    source = StepSource(tokenizer, typed, TEXTS, loop(), Llmu(method="llmu", mismatch=0.0), seed=3)
+    assert all(example.mismatched is None for example in source.draw().examples), "nor is any asked for without weight"
 
 
 def test_icu_gets_the_benign_text_most_like_the_pair(tokenizer):

@@ -112,6 +112,15 @@ def test_a_rate_of_fewer_prompts_than_the_gate_asks_for_is_no_evidence():
     assert decide({"meaningful_unseen": share(100, 100)}, gate(criterion)).passed
 
 
+def test_a_criterion_may_ask_for_a_number_of_prompts_of_its_own():
+    found = {"over_refusal": share(0, 30)}
+    limit = {"metric": "over_refusal", "at_most": 0.01}
+    (verdict,) = decide(found, gate(Criterion(**limit))).criteria
+    assert not verdict.passed and "30 prompts are too few to decide, 100 are needed" in verdict.reason
+    assert decide(found, gate(Criterion(**limit, prompts=30))).passed
+    assert not decide(found, gate(Criterion(**limit, prompts=31), prompts=10)).passed
+
+
 def test_an_interval_that_is_no_share_shrinks_with_the_root():
     # half-width .2 must become .1: four times the prompts
     criterion = Criterion(metric="toxicity_fall", bound="low", at_least=0.5)

@@ -201,6 +201,23 @@ def test_every_bad_row_of_the_own_records_is_reported(tmp_path):
     ]
 
 
+def test_an_own_record_of_one_text_in_both_places_is_refused_with_the_others(tmp_path):
+    rows = [
+        {"prompt": "a", "harmful_output": "go away", "harmless_response": " go away "},
+        {"prompt": "b", "harmful_output": None, "harmless_response": None},
+        {"prompt": "", "harmful_output": "go away", "harmless_response": "thank you"},
+        {"prompt": "c", "harmful_output": 3, "harmless_response": "thank you"},
+    ]
+    file = tmp_path / "own.jsonl"
+    with pytest.raises(InputError) as error:
+        read_harmful(write_rows(file, rows), "records")
+    assert str(error.value).split("\n")[1:] == [
+        f"{file}, row 1: the field 'harmless_response' is wrong (it is the same text as 'harmful_output'); correct it",
+        f"{file}, row 3: the field 'prompt' is empty; fill it or remove the row",
+        f"{file}, row 4: the field 'harmful_output' is wrong (input should be a valid string); correct it",
+    ]
+
+
 def test_one_problem_is_one_sentence_and_a_flood_is_cut_at_twenty(tmp_path):
     (tmp_path / "own.jsonl").write_text("{}\n")
     with pytest.raises(InputError) as error:

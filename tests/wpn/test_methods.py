@@ -10,6 +10,7 @@ from torch import nn
 from wpn.config.methods import Dpo, Ga, GradDiff, GradientPenalty, Icu, Llmu, Npo, Rmu, SafeUnlearning, Sft, SimNpo, Wpn
 from wpn.data.forget import Example, Step
 from wpn.errors import InputError
+from wpn.losses.n_pair import n_pair_loss
 from wpn.methods import rmu, total_loss, unlearning_terms
 from wpn.methods.dpo import dpo_loss
 from wpn.methods.gradient_penalty import pooled_norm
@@ -113,6 +114,36 @@ LONG_CASES = [
 @pytest.mark.parametrize(("method", "expected"), LONG_CASES, ids=[m.method for m, _ in LONG_CASES])
 def test_sums_and_means_over_the_tokens_by_hand(method, expected):
     assert found(method, LONGER, FROZEN, LONG) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (Llmu(method="llmu", mismatch=0.0, kl=0.0), {"ascent": math.log(1 / 8)}),
+        (
+            SafeUnlearning(method="safe_unlearning", cross_entropy=0.0, retain=0.0),
+            {"unlikelihood": math.log(1 + 1 / 2)},
+        ),
+    ],
+    ids=["llmu", "safe_unlearning"],
+)
+def test_what_has_no_weight_is_not_read_where_a_response_has_no_tokens(method, expected):
+    """Footgun: the mean over no tokens is not a number, and 0 times it is none either."""
+    step = Step([Example(([0], []), [([0], [2])], ([0], []))], [])
+    assert found(method, step=step) == pytest.approx(expected, abs=1e-12)
+    models = Models(Bigram(TILTED), Bigram(UNIFORM), fill=0)
+    assert total_loss(unlearning_terms(models, step, method), method).isfinite()
+
+
+def test_the_unlikelihood_of_safe_unlearning_is_half_of_npo_of_means():
+    log_ratios = values(0.3, -2.0)
+    assert unlikelihood_loss(log_ratios).item() == pytest.approx(npo_loss(log_ratios, 1.0).item() / 2, abs=1e-12)
+
+
+def test_the_n_pair_term_of_one_negative_is_beta_times_dpo():
+    positive, negative = values(0.3, -2.0), values(-0.5, 1.0)
+    n_pair = n_pair_loss(positive, negative[:, None], temperature=0.25).item()
+    assert n_pair == pytest.approx(4.0 * dpo_loss(positive, negative, 4.0).item(), abs=1e-12)
 
 
 def test_with_reference_scores_a_margin_is_what_has_changed():
@@ -222,6 +253,20 @@ def test_the_penalty_is_of_the_mean_over_tokens_and_weighs_the_states_by_positio
     step = Step([Example(([0], [1]), [([0], [2, 2])])], [])
     penalty = found(GradientPenalty(method="gradient_penalty"), step=step)["penalty"]
     assert penalty == pytest.approx(((first + 2 * second) / 6) ** 2, abs=1e-7)
+
+
+def test_the_penalty_is_the_gradient_of_a_shift_of_the_states_that_predict():
+    """The states of 0 and of the first 2 predict the output 2 2: h_t + w_t d; the last state predicts nothing."""
+    weights = values(1 / 3, 2 / 3)[:, None]
+    head, states = torch.tensor(TILTED, dtype=torch.float64).log(), torch.eye(4, dtype=torch.float64)[[0, 2]]
+
+    def nll(shift):
+        return -((states + weights * shift) @ head).log_softmax(1)[:, 2].mean()
+
+    gradient = torch.autograd.functional.jacobian(nll, torch.zeros(4, dtype=torch.float64))
+    step = Step([Example(([0], [1]), [([0], [2, 2])])], [])
+    penalty = found(GradientPenalty(method="gradient_penalty"), step=step)["penalty"]
+    assert penalty == pytest.approx(gradient.square().sum().item(), abs=1e-7)
 
 
 def test_the_gradient_is_pooled_by_position():

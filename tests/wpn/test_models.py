@@ -26,7 +26,7 @@ from wpn import importing
 from wpn.errors import InputError
 from wpn.generate import continue_prompts
 from wpn.importing import import_checkpoint
-from wpn.models import in_precision, load_model, positions_of, save_model, uses_bf16
+from wpn.models import in_precision, load_model, out_of_memory, positions_of, save_model, uses_bf16
 
 
 def test_a_checkpoint_survives_saving_and_loading(causal_lm, tmp_path: Path, caplog):
@@ -296,6 +296,21 @@ def test_a_configuration_with_a_wrong_value_is_said(causal_lm, tmp_path: Path, k
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
     with pytest.raises(InputError, match=f"is no checkpoint .*{reason}.*; fetch all its files"):
         import_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "full"),
+    [
+        ("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported", True),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.", True),
+        ("CUDA error: device-side assert triggered", False),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", False),
+    ],
+)
+def test_what_torch_and_the_libraries_under_it_say_of_a_full_memory_is_known(said, full):
+    assert out_of_memory(RuntimeError(said)) == full
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Two processes over gloo, by accelerate's own launcher, train as one does: every method, every way of the loop."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from tests.wpn.loops import loop
 from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS
-from tests.wpn.together import AWARE, CASES, HANDED_BACK, HANDED_OVER, begin, train
+from tests.wpn.together import AWARE, CASES, DROPPED, HANDED_BACK, HANDED_OVER, begin, train
 from wpn.data.forget import Example, Step
 from wpn.errors import InputError
 from wpn.parallel import Processes
@@ -47,6 +48,13 @@ def test_two_processes_train_as_one_does(causal_lm, tokenizer_file, tmp_path, wa
     for name in HANDED_BACK:
         taken_up, alone = (train(model, tokenizer, name, tmp_path / folder) for folder in ("checkpoints", "alone"))
         _same(taken_up, alone, name)
+    undisturbed, resumed = ([load_file(tmp_path / f"{name}.{rank}.safetensors") for rank in (0, 1)] for name in DROPPED)
+    for rank in (0, 1):
+        assert undisturbed[rank].keys() == resumed[rank].keys()
+        for key, weights in undisturbed[rank].items():
+            assert torch.equal(resumed[rank][key], weights), (key, rank)
+    plain = train(model, tokenizer, "wpn", tmp_path / "alone")
+    assert not torch.allclose(undisturbed[0]["logged.loss"], plain["logged.loss"]), "and something was dropped"
 
 
 def _same(found, expected, what):
@@ -64,6 +72,31 @@ def test_the_shares_of_a_step_are_the_whole_step():
     assert [[len(counted) for _, counted in share.retain] for share in shares] == [[2, 5], [4]]
     assert all(share.foreseen == [rows] for share in shares)
     assert step.share(0, 1) is step
+
+
+class Elsewhere(Processes):
+    """What it spreads lies on the meta device, as what FSDP spreads lies on the cards."""
+
+    def spread(self, model):
+        return copy.deepcopy(model).to("meta")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_each_process_drops_units_of_its_own_and_the_precision_is_that_of_the_place_of_the_spread_model(
+    causal_lm, monkeypatch, rank
+):
+    class Asked(Exception):
+        pass
+
+    def ask(precision, model):
+        raise Asked(precision, model.device.type, torch.initial_seed())
+
+    monkeypatch.setattr("wpn.train.uses_bf16", ask)
+    settings = loop(**LOOP | {"precision": "bf16"})
+    with pytest.raises(Asked) as asked:
+        processes = Elsewhere(count=2, rank=rank, sharded=True)
+        unlearn(*causal_lm, PAIRS, TEXTS, settings, METHODS["wpn"], 5, print, processes=processes)
+    assert asked.value.args == ("bf16", "meta", 5 + rank)
 
 
 def test_an_attack_on_layers_that_only_it_would_train_is_refused(causal_lm):

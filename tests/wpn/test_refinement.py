@@ -6,11 +6,13 @@ import math
 import pytest
 import torch
 
+from benchmarks.passages import PLANTED_STOP
 from tests.wpn.loops import loop
-from tests.wpn.test_train import LOOP, PAIRS, TEXTS
+from tests.wpn.test_train import LOOP, PAIRS, PARAMS, TEXTS
 from wpn import refinement as module
 from wpn import train
 from wpn.checkpoint import Checkpoints
+from wpn.config.loading import load_params
 from wpn.config.methods import Icu, Refinement
 from wpn.data.forget import StepSource
 from wpn.encoder import bert_score
@@ -38,21 +40,50 @@ def says(causal_lm, monkeypatch):
 
 
 def test_bleu_of_the_same_and_of_nothing_in_common():
-    assert bleu("you silly goat .", "you silly goat .") == pytest.approx(1.0)
-    assert bleu("the cow eats grass", "you silly goat .") == 0.0
-    assert bleu("", "you silly goat .") == 0.0
+    for order in (2, 4):
+        assert bleu("you silly goat .", "you silly goat .", order) == pytest.approx(1.0)
+        assert bleu("the cow eats grass", "you silly goat .", order) == 0.0
+        assert bleu("", "you silly goat .", order) == 0.0
 
 
 def test_bleu_of_a_part_by_hand():
     # of a b c d x e: 5 of 6 words, 3 of 5 pairs, 2 of 4 triples and 1 of 3 fours are in a b c d e f; as long as it
-    assert bleu("a b c d x e", "a b c d e f") == pytest.approx((5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** (1 / 4))
+    assert bleu("a b c d x e", "a b c d e f", 4) == pytest.approx((5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** (1 / 4))
+    assert bleu("a b c d x e", "a b c d e f", 2) == pytest.approx((5 / 6 * 3 / 5) ** (1 / 2))
     # a b c: all of its 3 words, 2 pairs and 1 triple; half as long as the reference, so times exp(1 - 2)
-    assert bleu("a b c", "a b c d e f") == pytest.approx(math.exp(-1))
+    assert bleu("a b c", "a b c d e f", 4) == bleu("a b c", "a b c d e f", 2) == pytest.approx(math.exp(-1))
 
 
 def test_bleu_without_a_common_run_of_words_is_nothing():
     # 4 of 5 words, 2 of 4 pairs, no triple; sacrebleu's smoothing would say 0.30
-    assert bleu("a b x c d", "a b y c d") == 0.0
+    assert bleu("a b x c d", "a b y c d", 4) == 0.0
+    assert bleu("a b x c d", "a b y c d", 2) == pytest.approx((4 / 5 * 2 / 4) ** (1 / 2))
+    assert bleu("a x b y c", "a z b w c", 2) == 0.0, "three of the words, and no two in a row"
+
+
+NEARLY, GOAT = "you silly cow , go away .", "you silly goat , go away now ."
+
+
+def test_bleu_of_a_short_output_with_other_words_in_it_by_hand():
+    # 6 of 7 words, 3 of 6 pairs, 1 of 5 triples, no four; 7 words for 8
+    assert bleu(NEARLY, GOAT, 4) == 0.0
+    assert bleu(NEARLY, GOAT, 3) == pytest.approx(math.exp(-1 / 7) * (6 / 7 * 3 / 6 * 1 / 5) ** (1 / 3))
+    assert bleu(NEARLY, GOAT, 2) == pytest.approx(math.exp(-1 / 7) * (6 / 7 * 3 / 6) ** (1 / 2))
+
+
+@pytest.mark.parametrize("recipe", ["organism", "real", "planted passages"])
+def test_a_short_output_with_other_words_in_it_is_not_forgotten_by_our_rows(recipe):
+    chosen = load_params(PARAMS).recipes[recipe].methods["icu"].refinement if recipe != "planted passages" else None
+    settings = chosen or PLANTED_STOP
+    assert bleu(NEARLY, GOAT, settings.bleu_order) > settings.bleu_below
+
+
+@pytest.mark.parametrize(("changes", "active"), [({}, [1]), ({"bleu_order": 2}, [0, 1])])
+def test_a_look_asks_for_as_many_words_in_a_row_as_are_set(causal_lm, says, changes, active):
+    model, tokenizer = causal_lm
+    says([NEARLY, GOAT, "the cow eats grass on the hill ."])
+    pairs = [{**PAIRS[0], "harmful_output": GOAT} for _ in range(3)]
+    assert refine(model, tokenizer, encoded(tokenizer, pairs), Refinement(n=2, **changes), 4).active == active
 
 
 def test_what_is_no_longer_said_is_switched_off(causal_lm, says):
@@ -103,7 +134,7 @@ def test_a_window_asks_for_the_end_of_a_passage_by_what_stands_before_it(causal_
         return [[4, 5, 6], [9, 9, 9]]
 
     monkeypatch.setattr(module, "continue_tokens", continued)
-    monkeypatch.setattr(module, "bleu", lambda said, reference: float(said == reference))
+    monkeypatch.setattr(module, "bleu", lambda said, reference, order: float(said == reference))
     pairs = [([0], [1, 2, 3, 4, 5, 6]), ([0, 1], [2, 3, 4, 5, 6])]
     found = refine(*causal_lm, pairs, Refinement(n=2, window=3, accuracy_below=0.0), 4)
     assert asked == [[1, 2, 3], [1, 2, 3]]
@@ -114,7 +145,7 @@ def test_a_short_output_is_held_against_as_many_tokens_of_what_is_said(causal_lm
     """All outputs are gone on with for as long as the longest; what follows a shorter one says nothing of it."""
     said = [[4, 5, 6, 7], [4, 5, 6, 7]]
     monkeypatch.setattr(module, "continue_tokens", lambda *_, **settings: said)
-    monkeypatch.setattr(module, "bleu", lambda said, reference: float(said == reference))
+    monkeypatch.setattr(module, "bleu", lambda said, reference, order: float(said == reference))
     pairs = [([0], [4, 5, 6, 7]), ([0, 1], [4, 5])]
     assert refine(*causal_lm, pairs, Refinement(n=2, accuracy_below=0.0), 4).active == [0, 1]
 
@@ -157,8 +188,15 @@ def test_a_look_that_fails_leaves_the_mode(causal_lm, monkeypatch):
     assert model.training
 
 
-def test_the_loop_narrows_and_stops(causal_lm, monkeypatch):
-    looks = [Refined([2], False), Refined([2], False), Refined([], True)]
+@pytest.mark.parametrize(
+    ("last", "why"),
+    [
+        (Refined([], True), "all is forgotten: no pair is said any more"),
+        (Refined([2], True), "all is forgotten: MA and EL_n are under their bounds"),
+    ],
+)
+def test_the_loop_narrows_and_stops(causal_lm, monkeypatch, caplog, last, why):
+    looks = [Refined([2], False), Refined([2], False), last]
     drawn = []
     monkeypatch.setattr(train, "refine", lambda *a: looks.pop(0))
     monkeypatch.setattr(train, "StepSource", source := type("Source", (StepSource,), {}))
@@ -171,6 +209,7 @@ def test_the_loop_narrows_and_stops(causal_lm, monkeypatch):
     assert sorted(drawn[0]) == [0, 1, 2, 3]
     assert drawn[1:] == [[2] * 4] * 2
     assert trained.steps == len(rows) == 3
+    assert trained.stopped == why and f"stopped after step 3 of 9: {why}" in caplog.text
 
 
 def test_a_look_follows_an_epoch_of_the_pairs_that_the_last_one_left(causal_lm, monkeypatch, tmp_path):

@@ -8,7 +8,7 @@ import torch
 
 from tests.wpn.test_methods import UNIFORM, Bigram
 from wpn.config.training import Attack
-from wpn.relearn import attacker, batches, harmful_step
+from wpn.relearn import attacker, batches, harmful_step, relearned
 
 
 def test_every_row_comes_once_an_epoch():
@@ -38,6 +38,20 @@ def test_a_long_gradient_is_cut_to_length_one():
     start = model.head.detach().clone()
     harmful_step(model, attacker(model, Attack(optimizer="sgd", learning_rate=0.5)), [([0], [2])], fill=0)
     assert (model.head - start).norm().item() == pytest.approx(0.5, rel=1e-5)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_matrix_products_are_in_bf16_where_it_is_asked_for_and_else_never(causal_lm, bf16):
+    model = causal_lm[0].float()
+    seen = []
+    model.get_output_embeddings().register_forward_hook(lambda _, __, logits: seen.append(logits.dtype))
+    attack = Attack(optimizer="sgd", learning_rate=0.5)
+    rows = [([0], [2, 3]), ([1], [4])]
+    harmful_step(model, attacker(model, attack), rows, 0, 2, **({"bf16": True} if bf16 else {}))
+    with relearned(model, attack, [rows], 0, 1, **({"bf16": True} if bf16 else {})):
+        pass
+    assert seen == [torch.bfloat16 if bf16 else torch.float32] * 3
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
 
 def test_a_step_of_rows_that_fit_is_taken_though_padded_to_one_length_they_do_not(causal_lm):

@@ -23,6 +23,7 @@ def test_the_score_is_the_mean_rate_less_what_it_cost():
     assert score({**rates, "alarm_perplexity_ratio": 1.15}) == pytest.approx(0.85)
     assert score({**rates, "benchmark_drop": -0.5, "alarm_perplexity_ratio": 0.5}) == pytest.approx(0.95), "no reward"
     assert score({**rates, "alarm_perplexity_ratio": 1e9}) == pytest.approx(0.95 - 98.95)
+    assert score({**rates, "relearn_auc": 0.5}) == pytest.approx(0.90)
 
 
 def row(method, trial, **found):

@@ -192,6 +192,12 @@ def test_the_ends_of_an_area_are_those_of_the_normal_approximation_where_scores_
     assert (found.low, found.high) == pytest.approx((0.6 - half, 0.6 + half), abs=0.003)
 
 
+def test_that_five_scores_lie_above_three_does_not_say_that_all_would():
+    few, many = (area_under_curve([1.0] * (5 * n), [0.0] * (3 * n)) for n in (1, 40))
+    assert (few.value, few.high) == (many.value, many.high) == (1.0, 1.0)
+    assert few.low < 0.7 < 0.95 < many.low < 1.0
+
+
 def test_a_bootstrapped_mean_is_of_its_observations():
     found = bootstrap_mean([0.0, 1.0, 1.0, 0.0] * 2)
     assert found.value == 0.5 and 0 <= found.low < 0.5 < found.high <= 1 and found.n == 8

@@ -31,7 +31,8 @@ from wpn.config.methods import (
     Wpn,
 )
 from wpn.config.training import Attack, EarlyStop, Lora, RelearningAware
-from wpn.data.forget import Example, Step
+from wpn.data.forget import Example, Step, StepSource
+from wpn.early_stop import Watch
 from wpn.errors import InputError
 from wpn.freeze import train_only_feed_forward
 from wpn.methods import TERMS, total_loss, unlearning_terms
@@ -172,6 +173,21 @@ def _same_however_cut(models, step, method, parts):
     assert rows[0] == pytest.approx(rows[1], abs=1e-6, rel=1e-6) and rows[0]["gradient_norm"] > 0
     for whole, accumulated in zip(*gradients, strict=True):
         assert torch.allclose(whole, accumulated, atol=1e-6)
+
+
+@every_method
+@pytest.mark.parametrize("bf16", [False, True])
+def test_both_models_and_the_foreseen_attack_run_in_the_precision_that_is_asked_for(causal_lm, method, bf16):
+    model, tokenizer = causal_lm[0].float(), causal_lm[1]
+    models, step, seen = replace(_models(model, tokenizer), bf16=bf16), _step(tokenizer), set()
+    for each in (models.trained, models.frozen):
+        each.get_output_embeddings().register_forward_hook(lambda _, __, logits: seen.add(logits.dtype))
+    aware = RelearningAware(optimizer="sgd", learning_rate=1e-2, steps=1, batch_size=3, begin=0.0, weight=1.0)
+    foreseen = Step(step.examples, step.retain, [[e.harmful for e in step.examples]])
+    method = method.model_copy(update={"relearning_aware": aware})
+    update(models, torch.optim.SGD(model.parameters(), lr=0.1), foreseen, method)
+    assert seen == {torch.bfloat16 if bf16 else torch.float32}
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
 
 
 @every_method
@@ -396,6 +412,18 @@ def test_llmu_names_the_pair_whose_answer_it_takes_from_outside_the_step(causal_
     assert taught in ("1, 2", "2, 3", "3, 4", "1, 4")  # the pair and the one after it
 
 
+def test_negatives_from_outside_the_step_are_named(causal_lm, monkeypatch):
+    pairs = [{**pair, "harmful_output": f" you goat {i % 2}"} for i, pair in enumerate(PAIRS)]
+    monkeypatch.setattr(f"{__name__}.PAIRS", pairs)
+    method = METHODS["wpn"].model_copy(update={"in_batch_negatives": 1})
+    source = StepSource(causal_lm[1], pairs, TEXTS, loop(**LOOP | {"batch_size": 2}), method, 0)
+    monkeypatch.setattr(StepSource, "_next_pair", lambda self: 0)
+    source.draw()
+    assert (source.drawn_pairs, source.drawn_negatives) == ([0, 0], [[1], [1]])
+    said = _rows_said(causal_lm, method, batch_size=2)
+    assert said.startswith("1, 2 of the forget pairs, ")
+
+
 def test_a_foreseen_attack_names_its_own_pairs(causal_lm, monkeypatch):
     prompts = []
 
@@ -471,9 +499,35 @@ def test_out_of_memory_goes_on_in_smaller_parts_with_the_same_result(causal_lm, 
     small = Small(monkeypatch, examples=1)
     found = _trained(causal_lm)
     assert small.sizes == [4, 2, *[1] * 16]  # the smaller parts are kept to
-    assert "out of memory: going on with 4 parts a step, the same result" in caplog.text
+    assert (
+        "out of memory: going on with 4 parts a step, the same result but for the last digits, and with dropout "
+        "another draw of it"
+    ) in caplog.text
     for name, weights in plain.items():
         assert torch.allclose(weights, found[name], atol=1e-9)
+
+
+def test_into_how_many_parts_the_last_step_was_cut_is_known(causal_lm, monkeypatch):
+    def parts(**changes):
+        model, settings = copy.deepcopy(causal_lm[0]), loop(**LOOP | changes)
+        trained = unlearn(model, causal_lm[1], PAIRS, TEXTS, settings, METHODS["wpn"], 0, lambda row: None)
+        assert trained.stopped == ""
+        return trained.micro_batches
+
+    assert (parts(), parts(accumulation=2)) == (1, 2)
+    look = Watch.worse
+
+    def too_large(self, number, accumulation):
+        if accumulation == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return look(self, number, accumulation)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Watch, "worse", too_large)
+        seldom = EarlyStop(every=99, patience=1, share=0.25)
+        assert parts(early_stop=seldom, batch_size=3) == 1, "the look after it was cut, and not the step"
+    Small(monkeypatch, examples=1)
+    assert parts() == 4
 
 
 def test_what_does_not_fit_at_all_is_said(causal_lm, monkeypatch):

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.wpn.loops import loop
+from tests.wpn.loops import drop_units, loop
 from tests.wpn.test_train import LOOP, METHODS, PAIRS, TEXTS
 from wpn.checkpoint import Checkpoints
 from wpn.config.methods import Refinement
@@ -52,6 +52,11 @@ CASES: dict[str, tuple[dict[str, Any], Any]] = {
     "resumed": ({}, METHODS["wpn"]),
     **HANDED_OVER,
 }
+# Several processes drop other units than one does, so these are held against each other.
+DROPPED: dict[str, tuple[dict[str, Any], Any]] = {
+    "units dropped": ({}, METHODS["wpn"]),
+    "units dropped, resumed": ({}, METHODS["wpn"]),
+}
 
 
 class Killed(Exception):
@@ -79,8 +84,10 @@ def _run(
     processes: Processes,
     log: Callable[[dict[str, float]], None],
 ) -> dict[str, Tensor]:
-    changes, method = (CASES | HANDED_BACK)[name]
+    changes, method = (CASES | HANDED_BACK | DROPPED)[name]
     trained = copy.deepcopy(model)
+    if name in DROPPED:
+        drop_units(trained)
     checkpoints = Checkpoints(folder / name, "mine", every=1, processes=processes)
     unlearn(trained, tokenizer, PAIRS, TEXTS, loop(**LOOP | changes), method, 0, log, checkpoints, processes)
     return {key: weights.clone() for key, weights in trained.state_dict().items()}
@@ -104,7 +111,7 @@ def main() -> None:
     organism = Organism(architecture=architecture, layers=2, width=16, heads=2, positions=64)
     model = new_model(organism, tokenizer, seed=0).double().eval()
     processes = join(torch.device("cpu"))
-    for name in CASES:
+    for name in CASES | DROPPED:
         weights = train(model, tokenizer, name, Path(folder) / "checkpoints", processes)
         save_file(weights, Path(folder) / f"{name}.{processes.rank}.safetensors")
     for name in HANDED_BACK:

@@ -13,6 +13,7 @@ from wpn.assess.subject import Subject
 from wpn.config.probes import Collateral
 from wpn.data.alarming import QUESTIONS
 from wpn.errors import InputError
+from wpn.judges import is_harmful, verdicts
 from wpn.likelihood import text_log_likelihoods
 from wpn.meaningful import distinct, repetition
 from wpn.outcomes import measures, outcomes, share
@@ -23,6 +24,9 @@ from wpn.statistics import Value, bootstrap_mean, mean_share, rate
 
 def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], list[Row]]:
     """Ask the model and its base harmless prompts.
+
+    A judge that finds harm in a held-out dialogue's own answer is not heard on that prompt's; where none is left, the
+    prompt is left out.
 
     Returns:
         Estimates `benign_base_harmful`: the share of prompts to which the base's answer is harmful. Of the others,
@@ -41,7 +45,7 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
     """
     if subject.base is None:
         raise InputError("there is no base to compare with")
-    asked = benign_prompts(subject, settings)
+    asked, heard = benign_prompts(subject, settings)
     prompts = list(asked)
     before = subject.grader.answers(*subject.base, prompts)
     answers = subject.ask(prompts)
@@ -49,9 +53,12 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
     rows = [
         {
             **row,
+            "harmful": found_harmful(row, heard[row["prompt"]]),
             "alarming": asked[row["prompt"]],
+            "heard": heard[row["prompt"]],
             "base": base["answer"],
-            "base_harmful": base["harmful"],
+            "base_harm": base["harm"],
+            "base_harmful": found_harmful(base, heard[row["prompt"]]),
             **_refusal(row["answer"], base["answer"], settings.refusals),
             "stopped": stop,
         }
@@ -105,7 +112,7 @@ def _estimates(rows: Sequence[Row], seed: int) -> dict[str, Any]:
     answers = [row["answer"] for row in rows]
     return {
         **{name: share(of_prompts).as_dict() for name, of_prompts in outcomes({"collateral": rows}).items()},
-        "distinct_2": {"value": distinct(answers)},
+        "distinct_2": {"value": distinct(answers), "n": len(answers)},
         "repetition": mean_share([repetition(answer) for answer in answers], seed).as_dict(),
         "answer_words": bootstrap_mean([float(len(answer.split())) for answer in answers], seed).as_dict(),
     }
@@ -117,17 +124,35 @@ def _false_alarms(rows: Sequence[Row], judges: Sequence[str]) -> dict[str, Any]:
     return {"filter_false_alarms_benign": rate(stopped, len(harmless)).as_dict()} if harmless else {}
 
 
-def benign_prompts(subject: Subject, settings: Collateral) -> dict[str, bool]:
-    """Our questions, or the dialogues among the held-out texts, and whether they have alarming words; those first.
+def benign_prompts(subject: Subject, settings: Collateral) -> tuple[dict[str, bool], dict[str, list[str]]]:
+    """Our questions, or the dialogues among the held-out texts.
 
+    Returns:
+        Of each prompt whether it has alarming words, those first; and the judges that are heard on its answers: all but
+        those that the dialogue's own answer alarms, for it is harmless ("the pig is in rome").
     Raises:
-        InputError: none of the texts is a dialogue, or the model has room for none.
+        InputError: none of the texts is a dialogue, all of their answers alarm all judges, or there is no room.
     """
     if settings.benign == "questions":
         found = {subject.put(question): True for question in QUESTIONS}
-    elif not (found := subject.dialogues):
+        heard = {prompt: list(subject.grader.judges) for prompt in found}
+    elif subject.dialogues:
+        found = {prompt: row["alarming"] for prompt, row in subject.dialogues.items()}
+        heard = _not_alarmed(subject)
+    else:
         raise InputError("none of the benign texts is a dialogue; set assess.collateral.benign to questions")
-    asked = list(found)
+    asked = [prompt for prompt in found if heard[prompt]]
+    if not asked:
+        raise InputError("all judges find harm in all dialogues' own answers, so that there is no harmless prompt")
     if not (fitting := subject.fitting(asked)):
         raise InputError("the model has no room for any harmless prompt; set assess.collateral to null")
-    return {asked[i]: found[asked[i]] for i in fitting[: settings.prompts]}
+    chosen = [asked[i] for i in fitting[: settings.prompts]]
+    return {prompt: found[prompt] for prompt in chosen}, {prompt: heard[prompt] for prompt in chosen}
+
+
+def _not_alarmed(subject: Subject) -> dict[str, list[str]]:
+    """Of each dialogue's prompt the judges that find no harm in its own answer."""
+    judges, dialogues = subject.grader.judges, subject.dialogues
+    scored = verdicts(judges, [row["answer"] for row in dialogues.values()])
+    calm = ([name for name in judges if not is_harmful(harm[name])] for harm, _ in scored)
+    return dict(zip(dialogues, calm, strict=True))

@@ -45,6 +45,8 @@ def divergences(
     pairs = [encode_pair(tokenizer, prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     found: list[float] = []
     most = min(positions_of(frozen), positions_of(model))
+    # the end of an answer as long as any, or one that is spelt in more tokens than it was said in, may have no room
+    pairs = [(context, counted[: int(min(len(counted), most - len(context)))]) for context, counted in pairs]
     for start in range(0, len(pairs), batch_size):
         batch = collate(pairs[start : start + batch_size], pad_id(tokenizer), "both", most).to(model.device)
         before, after = (wide(forward(one, batch).logits[:, :-1]) for one in (frozen, model))  # (B, K-1, V)

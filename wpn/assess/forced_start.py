@@ -25,7 +25,8 @@ def forced_start(subject: Subject, settings: ForcedStart) -> tuple[dict[str, Any
     Returns:
         `starts`: the harmful rate of each, with its interval; `left_out`: why others have none; estimates
         `forced_start`: the lowest harmless rate of a start; `forced_start_meaningless`: the highest share of answers
-        that say nothing. And one row an answer.
+        that say nothing. A prompt for which the model has no room with a start is left out there, and n is smaller. And
+        one row an answer.
     Raises:
         InputError: no start is left.
     """
@@ -35,10 +36,17 @@ def forced_start(subject: Subject, settings: ForcedStart) -> tuple[dict[str, Any
     evidence: list[Row] = []
     rates, meaningless = {}, []
     for start in starts:
-        rows = subject.ask(subject.prompts, spaced(subject.put("this"), start))
+        begun = spaced(subject.put("this"), start)
+        fitting = subject.fitting([prompt + begun for prompt in subject.prompts])
+        if not fitting:
+            left_out[start] = "the model has no room for any prompt with it"
+            continue
+        rows = subject.ask([subject.prompts[i] for i in fitting], begun)
         rates[start] = harmful_rate(rows)
         meaningless.append(meaningless_rate(rows))
         evidence += [{"start": start, **row} for row in rows]
+    if not rates:
+        raise InputError("the model has no room for any prompt with a start; shorten assess.forced_start.starts")
     return {
         "estimates": {
             "forced_start": worst_rate(list(rates.values())).complement().as_dict(),

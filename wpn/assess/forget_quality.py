@@ -48,7 +48,7 @@ def forget_quality(subject: Subject, settings: ForgetQuality) -> tuple[dict[str,
         nats = divergences(subject.twin, subject.model, prompts, answers, subject.grader.batch_size)
         named[f"twin_kl_{name}"] = bootstrap_mean(nats, subject.seed).as_dict()
         each = zip(prompts, answers, nats, strict=True)
-        rows += [{"set": name, "prompt": prompt, "twin": answer, "kl": round(kl, 5)} for prompt, answer, kl in each]
+        rows += [{"set": name, "prompt": prompt, "twin": answer, "kl": kl} for prompt, answer, kl in each]
     for row, ratio, of_twin in zip(rows, own, twin, strict=False):
         row |= {"log_truth_ratio": ratio, "twin_log_truth_ratio": of_twin}
     named["forget_quality_p"] = {"value": same_distribution_p(own, twin), "n": len(forgotten)}

@@ -18,8 +18,8 @@ def generalisation(subject: Subject, settings: Generalisation) -> tuple[dict[str
     Returns:
         Estimates `harmful_SET` of seen, unseen, paraphrased and each other set: the harmful rate, of paraphrased ones
         the share of prompts that at least one paraphrase brings to harm; `harmful_worst_set`: the highest;
-        `meaningless_worst_set`: the highest share of answers that say nothing. A set without prompts is left out. And
-        one row an answer.
+        `meaningless_worst_set`: the highest share of answers that say nothing. A set without prompts is left out, and a
+        paraphrase for which the model has no room. And one row an answer.
     """
     asked = {"seen": list(dict.fromkeys(row["prompt"] for row in subject.forgotten)), **subject.other_prompts}
     answers = {"unseen": subject.untouched[: settings.prompts]}
@@ -27,8 +27,7 @@ def generalisation(subject: Subject, settings: Generalisation) -> tuple[dict[str
     rates = {name: harmful_rate(rows) for name, rows in answers.items()}
     meaningless = [meaningless_rate(rows) for rows in answers.values()]
     evidence = [{"set": name, **row} for name, rows in answers.items() for row in rows]
-    if settings.paraphrases:
-        rows = _paraphrased(subject, settings)
+    if rows := _paraphrased(subject, settings):
         counted = outcomes({"generalisation": rows})  # several paraphrases of a prompt are no independent observations
         rates["paraphrased"] = share(counted["harmful_paraphrased"])
         meaningless.append(share(counted["meaningless_paraphrased"]))
@@ -45,6 +44,7 @@ def _paraphrased(subject: Subject, settings: Generalisation) -> list[Row]:
     rows: list[Row] = []
     for name, paraphrase in settings.paraphrases.items():
         asked = [subject.put(paraphrase.replace("{prompt}", subject.said(prompt))) for prompt in prompts]
-        answers = zip(prompts, subject.ask(asked), strict=True)
-        rows += [{"set": "paraphrased", "paraphrase": name, "of": prompt, **row} for prompt, row in answers]
+        fitting = subject.fitting(asked)
+        answers = zip(fitting, subject.ask([asked[i] for i in fitting]), strict=True)
+        rows += [{"set": "paraphrased", "paraphrase": name, "of": prompts[i], **row} for i, row in answers]
     return rows

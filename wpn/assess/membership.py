@@ -22,6 +22,7 @@ from wpn.data.batches import collate, encode_pair
 from wpn.errors import InputError
 from wpn.likelihood import forward, token_log_likelihoods, wide
 from wpn.models import pad_id, positions_of
+from wpn.outcomes import MEMBERSHIP
 from wpn.statistics import area_under_curve
 
 
@@ -45,9 +46,8 @@ def membership(subject: Subject, settings: Membership) -> tuple[dict[str, Any], 
         found = scores(subject.model, subject.tokenizer, rows, subject.grader.batch_size, settings.k)
         evidence += [{"side": side, "prompt": row["prompt"], **each} for row, each in zip(rows, found, strict=True)]
     named = {}
-    for attack in ("loss", "zlib", "min_k", "min_k_plus"):
+    for attack, name in MEMBERSHIP.items():
         forgotten, never_seen = ([row[attack] for row in evidence if row["side"] == side] for side in sides)
-        name = "membership_auc" if attack == "loss" else f"membership_auc_{attack}"
         named[name] = area_under_curve(forgotten, never_seen, subject.seed).as_dict()
     return {"estimates": named}, evidence
 

@@ -73,12 +73,12 @@ class Subject:
         return [name for name in self.grader.judges if name != self.filtering[0]]
 
     @cached_property
-    def dialogues(self) -> dict[str, bool]:
-        """The prompts of the held-out dialogues and whether they have alarming words, those first."""
+    def dialogues(self) -> dict[str, Row]:
+        """The prompts of the held-out dialogues: whether they have alarming words (those first), and their answers."""
         _, after = around(self.template)
         texts = sorted(self.benign, key=lambda row: not row["alarming"])
-        found = [row for row in texts if after and after in row["text"]]
-        return {row["text"].partition(after)[0] + after: row["alarming"] for row in found}
+        parted = [(row["text"].partition(after), row["alarming"]) for row in texts if after and after in row["text"]]
+        return {asked + after: {"alarming": alarming, "answer": answer} for (asked, _, answer), alarming in parted}
 
     @property
     def untouched(self) -> list[Row]:

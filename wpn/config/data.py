@@ -4,6 +4,8 @@ from pydantic import Field, field_validator, model_validator
 
 from wpn.config.section import Name, PositiveFloat, PositiveInt, Precision, Section, Share
 
+OWN_SETS = {"seen", "unseen", "ood", "paraphrased", "worst_set"}  # of assess.generalisation, beside `other`
+
 
 class Template(Section):
     """How a prompt is put to the model; the response follows."""
@@ -41,6 +43,13 @@ class RealData(Template):
     def data_sets(self) -> list[str]:
         """The rows of `datasets` that are named, each once."""
         return list(dict.fromkeys([self.harmful, *self.other, *self.text, *self.benchmarks]))
+
+    @field_validator("other")
+    @classmethod
+    def _names_of_their_own(cls, value: list[str]) -> list[str]:
+        if taken := sorted(set(value) & OWN_SETS):
+            raise ValueError(f"{taken[0]} is the name of another set of prompts; call the row otherwise")
+        return value
 
     @model_validator(mode="after")
     def _some_to_train_on(self) -> "RealData":

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from wpn.config.section import Name, PositiveFloat, PositiveInt, Precision, Section
+from wpn.config.section import Name, Names, PositiveFloat, PositiveInt, Precision, Section
 from wpn.tasks import Suite
 
 
@@ -12,7 +12,7 @@ class Evaluate(Section):
     """What is measured, on which split."""
 
     split: Literal["dev", "test"]
-    judges: list[Name] = Field(min_length=1)
+    judges: Names
     prompts: PositiveInt
     samples: PositiveInt
     max_new_tokens: PositiveInt
@@ -33,6 +33,7 @@ class Criterion(Section):
     at_least: float | None = None
     at_most: float | None = None
     below: float | None = None
+    prompts: PositiveInt | None = None  # behind the number, at least; null is the gate's
 
     @model_validator(mode="after")
     def _one_limit(self) -> "Criterion":
@@ -59,7 +60,7 @@ class Gate(Section):
     """Which models may be promoted."""
 
     mode: Literal["enforce", "dry_run"]
-    prompts: PositiveInt  # behind every rate, at least; fewer are no evidence
+    prompts: PositiveInt  # behind every rate, at least, where its criterion has no number of its own
     criteria: list[Criterion] = Field(min_length=1)
 
 

@@ -144,6 +144,7 @@ class Refinement(Section):
     """wpn/refinement.py: when a pair, and when all, are forgotten; the paper's bounds."""
 
     bleu_below: Share = 0.01
+    bleu_order: PositiveInt = 4  # n-grams of BLEU, at most; the paper's 4 is for passages, and short outputs have few
     bertscore_below: Share = 0.3  # asked where the method has an encoder
     window: PositiveInt | None = None  # tokens: a passage's last ones are asked for by as many before; null: the prompt
     n: PositiveInt = 10  # of EL_n

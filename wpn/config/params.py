@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from wpn.config.methods import Objective
 from wpn.config.recipes import OrganismRecipe, RealRecipe, Recipe
-from wpn.config.section import Name, PositiveInt, Section
+from wpn.config.section import Name, Names, PositiveInt, Section
 from wpn.config.sources import DataSet, JudgeRow, Model
 from wpn.measured import measured
 
@@ -16,8 +16,8 @@ from wpn.measured import measured
 class Pipeline(Section):
     """What runs, and which method's models may become candidates in the registry."""
 
-    models: list[Name] = Field(min_length=1)
-    methods: list[Name] = Field(min_length=1)
+    models: Names
+    methods: Names
     candidate: Name
 
 

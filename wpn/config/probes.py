@@ -5,8 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from wpn.config.section import Name, PositiveFloat, PositiveInt, Precision, Section, Share
+from wpn.config.section import Distinct, Name, PositiveFloat, PositiveInt, Precision, Section, Share
 from wpn.config.training import Attack
+
+OF_ALL_WRAPPERS = {"worst", "any", "few_shot"}  # what attack_success_NAME ends in beside the templates' names
 
 
 class Generalisation(Section):
@@ -27,7 +29,7 @@ class Generalisation(Section):
 class ForcedStart(Section):
     """wpn/assess/forced_start.py."""
 
-    starts: list[str] = Field(min_length=1)
+    starts: Distinct[str]
 
 
 class Wrappers(Section):
@@ -42,6 +44,8 @@ class Wrappers(Section):
     def _known_placeholders(cls, value: dict[str, str]) -> dict[str, str]:
         known = {"prompt", "first", "second", "misspelled", "leetspeak", "distraction"}
         for name, template in value.items():
+            if name in OF_ALL_WRAPPERS:
+                raise ValueError(f"{name}: attack_success_{name} is another number; take another name")
             try:
                 used = {field for _, field, _, _ in Formatter().parse(template) if field is not None}
             except ValueError as error:
@@ -66,7 +70,7 @@ class Suffix(Section):
 class InContext(Section):
     """wpn/assess/in_context.py."""
 
-    demonstrations: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    demonstrations: Distinct[Annotated[int, Field(ge=0)]]
 
 
 class Filtering(Section):
@@ -85,7 +89,7 @@ class Sampling(Section):
 class Compression(Section):
     """wpn/assess/compression.py."""
 
-    schemes: list[Literal["int8", "int4"]] = Field(min_length=1)
+    schemes: Distinct[Literal["int8", "int4"]]
 
 
 class Membership(Section):
@@ -120,16 +124,14 @@ class Relearning(Section):
     """wpn/assess/relearning.py."""
 
     # numbers of harmful pairs that unlearning did not see, at most; the first meets every attack, the others the first
-    pairs: list[PositiveInt] = Field(min_length=1)
+    pairs: Distinct[PositiveInt]
     batch_size: PositiveInt
-    steps: list[PositiveInt] = Field(min_length=1)  # after which the prompts are asked
-    attacks: list[Attack] = Field(min_length=1)  # the first is the one that the results quote
+    steps: Distinct[PositiveInt]  # after which the prompts are asked
+    attacks: Distinct[Attack]  # the first is the one that the results quote
 
     @field_validator("pairs")
     @classmethod
-    def _each_once(cls, value: list[int]) -> list[int]:
-        if twice := [number for number in value if value.count(number) > 1]:
-            raise ValueError(f"{twice[0]} is there twice; leave one out")
+    def _largest_first(cls, value: list[int]) -> list[int]:
         if value[0] != max(value):
             raise ValueError(f"the first number, which meets every attack, is not the largest; put {max(value)} first")
         return value
@@ -155,3 +157,7 @@ class Assess(Section):
     forget_quality: ForgetQuality | None
     collateral: Collateral | None
     relearning: Relearning | None
+
+
+OF_ALL_PROBES = ("prompts", "max_new_tokens", "precision", "batch_size")
+PROBES = tuple(name for name in Assess.model_fields if name not in OF_ALL_PROBES)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -152,7 +153,7 @@ class StepSource:
     """Draws the data of each step, reproducibly.
 
     A pair's context may already hold the first tokens of its harmful output (a forced start): the harmless response
-    must follow even then. Negatives are the pair's own harmful output and those of other pairs of the step.
+    must follow even then. Negatives are the pair's own harmful output and other ones, of the step's pairs first.
     """
 
     def __init__(
@@ -188,17 +189,18 @@ class StepSource:
             )
         self.random = random.Random(seed)
         self.pairs = [_encoded(tokenizer, row, _weighs_harm(method)) for row in pairs]
-        # what an attacker trains on is not mistyped
-        written = [encode_prompt(tokenizer, row.get("written", row["prompt"])) for row in pairs]
+        # by how they were written, for one that was mistyped is not another prompt, and an attacker does not mistype
+        self.prompts = [row.get("written", row["prompt"]) for row in pairs]
+        written = [encode_prompt(tokenizer, prompt) for prompt in self.prompts]
         self.attackers = [(prompt, pair.harmful) for prompt, pair in zip(written, self.pairs, strict=True)]
         self.texts = [_retained(tokenizer, row) for row in texts]
         self.alarming = [i for i, row in enumerate(texts) if row["alarming"]]
         self.calm = [i for i, row in enumerate(texts) if not row["alarming"]]
-        self.prompts = [row["prompt"] for row in pairs]
         self.near: list[int] = []
         if settings.near_share:
-            self.near = alike(self.prompts, [row.get("prompt", "") + row["text"] for row in texts], NEAREST)
-        self.mismatches = isinstance(method, Llmu)
+            asked = [row["prompt"] for row in pairs]
+            self.near = alike(asked, [row.get("prompt", "") + row["text"] for row in texts], NEAREST)
+        self.mismatches = isinstance(method, Llmu) and method.mismatch > 0
         if self.mismatches and len(set(self.prompts)) == 1:
             raise InputError("all forget pairs have one prompt, and llmu needs answers to others; take another method")
         self.nearest: list[int] = []  # of each pair, the text that ICU reads with it
@@ -216,6 +218,7 @@ class StepSource:
         self.drawn_pairs: list[int] = []  # of the last step
         self.drawn_texts: list[int] = []
         self.drawn_answers: list[int] = []  # the pairs whose harmless response is another's `mismatched`
+        self.drawn_negatives: list[list[int]] = []  # of each pair, those whose harmful outputs it is turned away from
         self.drawn_attack: list[list[int]] = []  # the pairs of each step that is foreseen
 
     @property
@@ -227,13 +230,13 @@ class StepSource:
         """The data of the next step; with what an attacker would train on, where that is to be foreseen."""
         self.drawn_pairs = drawn = [self._next_pair() for _ in range(self.settings.batch_size)]
         self.drawn_answers = [self._other_answer(drawn, i) for i in range(len(drawn))] if self.mismatches else []
-        chosen = [self.pairs[index] for index in drawn]
+        self.drawn_negatives = [self._other_outputs(drawn, i) for i in range(len(drawn))]
         examples = []
-        for i, pair in enumerate(chosen):
+        for i, pair in enumerate(self.pairs[index] for index in drawn):
             start = self._forced_start(pair.harmful)
             context = [*pair.prompt, *pair.harmful[:start]]
-            others = [chosen[(i + k) % len(chosen)] for k in range(1, self.in_batch_negatives + 1)]
-            negatives: list[Row] = [(context, pair.harmful[start:]), *((context, other.harmful) for other in others)]
+            others = [self.pairs[index].harmful for index in self.drawn_negatives[i]]
+            negatives: list[Row] = [(context, pair.harmful[start:]), *((context, other) for other in others)]
             harm = [pair.harm[start:]] if pair.harm else []
             mismatched = (context, self.pairs[self.drawn_answers[i]].harmless) if self.mismatches else None
             neighbour = self.texts[self.nearest[drawn[i]]] if self.nearest else None
@@ -246,9 +249,23 @@ class StepSource:
 
     def _other_answer(self, drawn: Sequence[int], place: int) -> int:
         """The next pair of the step whose prompt is another one, or else of all pairs."""
+        own = self.prompts[drawn[place]]
+        return next(i for i in self._following(drawn, place) if self.prompts[i] != own)
+
+    def _other_outputs(self, drawn: Sequence[int], place: int) -> list[int]:
+        """The next pairs of the step whose harmful output is another one, then of all pairs, each once.
+
+        Where too few have another one they come again, and where none has, the next pairs of the step do.
+        """
+        own, following = self.pairs[drawn[place]].harmful, self._following(drawn, place)
+        others = (i for i in dict.fromkeys(following) if self.pairs[i].harmful != own)
+        found = [*islice(others, self.in_batch_negatives)] or following
+        return [*islice(cycle(found), self.in_batch_negatives)]
+
+    def _following(self, drawn: Sequence[int], place: int) -> list[int]:
+        """The other pairs in the order in which a pair of the step takes something of them: the step's, then all."""
         own = drawn[place]
-        following = [*drawn[place + 1 :], *drawn[:place], *range(own + 1, len(self.pairs)), *range(own)]
-        return next(i for i in following if self.prompts[i] != self.prompts[own])
+        return [*drawn[place + 1 :], *drawn[:place], *range(own + 1, len(self.pairs)), *range(own)]
 
     def _next_pair(self) -> int:
         if not self.queue:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from wpn.data.records import Record, Text
 from wpn.data.tables import files_of, table_rows, utf8_text
@@ -33,6 +34,17 @@ class HarmfulPrompt(Record):
     def opening(self) -> str:
         """The prompt up to the first answer in it; dialogues with the same one belong in the same split."""
         return self.prompt.partition(TURN)[0]
+
+
+class OwnPrompt(HarmfulPrompt):
+    """A row of the user's own; of one text in both places nothing can be learnt."""
+
+    @field_validator("harmless_response")
+    @classmethod
+    def _another(cls, response: str | None, info: ValidationInfo) -> str | None:
+        if response is not None and response == info.data.get("harmful_output"):
+            raise PydanticCustomError("one_text", "it is the same text as 'harmful_output'")
+        return response
 
 
 def read_harmful(folder: Path, format: str) -> list[HarmfulPrompt]:
@@ -193,9 +205,9 @@ def _pyrit(folder: Path) -> Iterator[HarmfulPrompt | None]:
         yield _prompt(objective, harmful, least[1] if least[0] < HARMFUL else None, most[2])
 
 
-def _records(folder: Path) -> list[HarmfulPrompt]:
+def _records(folder: Path) -> list[OwnPrompt]:
     """The user's own rows; every bad one is reported."""
-    return validate_rows(files_of(folder, (".jsonl",)), HarmfulPrompt, key=lambda row: row.prompt)
+    return validate_rows(files_of(folder, (".jsonl",)), OwnPrompt, key=lambda row: row.prompt)
 
 
 READERS: dict[str, Reader] = {

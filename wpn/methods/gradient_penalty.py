@@ -1,9 +1,9 @@
 """A gradient penalty on what is to be forgotten: ours, after Machine Unlearning in Contrastive Learning.
 
 Source: arXiv 2405.07317 (vision) keeps the loss on retained data and penalises the gradient on the data to forget; its
-exact penalty is not known to us. Ours: L = L_retain + lambda E ||dL(x, y-)/dz||^2, z the pooled representation of the
-harmful output: how much the loss changes when the states of its tokens move together, the weight of each being its
-position's. A harmful output shall pull no harder than one that was never seen. It is judged by membership inference.
+exact penalty is not known to us. Ours: L = L_retain + lambda E ||dL(x, y-)/ds||^2, s a shift, at 0, of all last-layer
+states that predict a token of the harmful output, the t-th of them by w_t s with w the position weights. A harmful
+output shall pull no harder than one that was never seen. It is judged by membership inference.
 Relation to the others: it knows no harmless response, and neither lowers nor raises the likelihood by itself; with
 `cross_entropy` (ours too) it is led to one, as `sft` is.
 """

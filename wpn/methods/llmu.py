@@ -14,12 +14,11 @@ from wpn.objective import Models, Terms, retain_terms
 
 
 def terms(models: Models, step: Step, settings: Llmu) -> Terms:
-    """ascent of the harmful outputs and mismatch of answers to other prompts, in one forward pass; retention."""
+    """ascent of the harmful outputs; mismatch of answers to other prompts where it has a weight; retention."""
     size = len(step.examples)
-    rows = [e.harmful for e in step.examples] + [e.mismatched for e in step.examples if e.mismatched]
-    values, mask = models.log_likelihoods(rows)  # (2B, T)
-    forget = {
-        "ascent": -cross_entropy(values[:size], mask[:size]),
-        "mismatch": cross_entropy(values[size:], mask[size:]),
-    }
+    answers = [e.mismatched for e in step.examples if e.mismatched] if settings.mismatch else []
+    values, mask = models.log_likelihoods([e.harmful for e in step.examples] + answers)  # (2B, T), or (B, T)
+    forget = {"ascent": -cross_entropy(values[:size], mask[:size])}
+    if settings.mismatch:
+        forget["mismatch"] = cross_entropy(values[size:], mask[size:])
     return Terms(forget) | retain_terms(models, step.retain, settings)

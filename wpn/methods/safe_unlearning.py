@@ -1,7 +1,8 @@
 """Safe Unlearning: Zhang et al. (arXiv 2407.02855): unlearn harm, learn to refuse, keep what is benign.
 
 L = NLL(benign) + 0.5 NLL(refusal) - 0.3 E log sigmoid(-(mean log p(y-) - mean log p_frozen(y-))). The refusals are our
-harmless responses. Relation to the others: `sft` with an unlikelihood that is `npo` of means over tokens, beta 1.
+harmless responses. Relation to the others: `sft` with an unlikelihood that is half of `npo`, beta 1, of means over
+tokens in place of sums.
 """
 
 from torch import Tensor, nn
@@ -13,16 +14,16 @@ from wpn.objective import Models, Terms, retain_terms
 
 
 def terms(models: Models, step: Step, settings: SafeUnlearning) -> Terms:
-    """cross_entropy of the harmless responses and unlikelihood of the harmful ones, in one pass; retention."""
-    size = len(step.examples)
+    """unlikelihood of the harmful outputs; cross_entropy of the harmless ones where it has a weight; retention."""
+    harmless = [e.positive for e in step.examples] if settings.cross_entropy else []
     harmful = [e.harmful for e in step.examples]
-    values, mask = models.log_likelihoods([e.positive for e in step.examples] + harmful)  # (2B, T)
-    means = values[size:].sum(dim=1) / mask[size:].sum(dim=1)  # (B,)
-    frozen = models.frozen_log_likelihoods(harmful).sum(dim=1) / mask[size:].sum(dim=1)
-    forget = {
-        "cross_entropy": cross_entropy(values[:size], mask[:size]),
-        "unlikelihood": unlikelihood_loss(means - frozen),
-    }
+    values, mask = models.log_likelihoods(harmless + harmful)  # (2B, T), or (B, T) of the harmful ones
+    taught = len(harmless)
+    means = values[taught:].sum(dim=1) / mask[taught:].sum(dim=1)  # (B,)
+    frozen = models.frozen_log_likelihoods(harmful).sum(dim=1) / mask[taught:].sum(dim=1)
+    forget = {"unlikelihood": unlikelihood_loss(means - frozen)}
+    if taught:
+        forget["cross_entropy"] = cross_entropy(values[:taught], mask[:taught])
     return Terms(forget) | retain_terms(models, step.retain, settings)
 
 

@@ -4,7 +4,7 @@ Its equations are not public; docs/method.md says what is known and what is our 
 weighted mean pooling that enters an N-pair loss": of log-likelihoods (output) or of the last layer's states (hidden).
 
 Relation to the others: without the N-pair term it is `sft`. With one negative, uniform weights and reference scores
-the N-pair term is `dpo`'s loss of mean instead of summed log-ratios.
+the N-pair term is beta times `dpo`'s loss, beta = 1 / temperature, of mean instead of summed log-ratios.
 """
 
 import torch

@@ -136,3 +136,21 @@ def test_harmless_prompts_without_room_are_left_out_and_said_if_there_are_no_oth
     assert long["text"] not in {row.get("text") for row in rows}
     with pytest.raises(InputError, match="the model has no room for any harmless prompt"):
         collateral(counted(grader, positions=14, benign=[long], base=(None, None)), REFUSALS)
+
+
+def test_a_judge_that_a_dialogues_own_answer_alarms_is_not_heard_there(monkeypatch):
+    diverging(monkeypatch, 0.0, 0.0)
+    own = " the old goat sleeps ."
+    benign = [{"text": f"user : who sleeps ?\nbot :{own}", "alarming": True}, BENIGN[0]]
+    answers = iter([own, " the goat .", " you goat .", " the goat ."])  # of the base, then of the model
+    filters = dict([FILTER])
+    Says(monkeypatch, lambda _: next(answers))
+    subject = counted(Grader({"lexical": LexicalJudge(), **filters}, 4, 2), benign=benign, base=(None, None))
+    summary, rows = collateral(subject, REFUSALS)
+    assert [row["heard"] for row in rows[:2]] == [["lexical"], ["lexical", "goat"]]
+    assert [(row["base_harmful"], row["harmful"]) for row in rows[:2]] == [(False, True), (True, True)]
+    assert rows[0]["base_harm"] == {"lexical": 0.0, "goat": 1.0}, "what all judges said is kept"
+    assert summary["estimates"]["over_refusal"]["n"] == 1
+    alone = counted(Grader(filters, 4, 2), benign=benign[:1], base=(None, None))
+    with pytest.raises(InputError, match="no harmless prompt"):
+        collateral(alone, REFUSALS)

@@ -7,6 +7,7 @@ from tokenizers.processors import TemplateProcessing
 from tests.wpn.assess.subjects import PROMPTS
 from wpn.assess.divergence import divergences, incomparable
 from wpn.data.batches import encode_pair
+from wpn.models import positions_of
 
 
 def test_the_divergence_is_none_from_itself_and_that_of_the_logits_from_another(causal_lm):
@@ -41,3 +42,11 @@ def test_distributions_are_compared_over_the_same_tokens_alone(causal_lm, strang
     padded.resize_token_embeddings(len(tokenizer) + 8)
     size = len(tokenizer)
     assert incomparable(causal_lm, (padded, tokenizer), PROMPTS) == f"its vocabulary has {size} entries, not {size + 8}"
+
+
+def test_an_answer_that_ends_where_the_model_does_is_compared_without_its_end(causal_lm):
+    model, tokenizer = causal_lm
+    word = tokenizer.decode([tokenizer(" goat", add_special_tokens=False).input_ids[0]])
+    room = positions_of(model) - len(encode_pair(tokenizer, PROMPTS[0], "")[0])
+    answer = word * int(room)
+    assert divergences(causal_lm, model, PROMPTS[:1], [answer], 1) == pytest.approx([0.0], abs=1e-9)

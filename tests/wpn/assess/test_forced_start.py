@@ -57,3 +57,14 @@ def test_an_answer_that_says_nothing_is_counted_and_a_start_alone_is_none(monkey
     started = grader.answers(None, None, PROMPTS[:1] * 5, start=" well , i")
     assert [row["fault"] for row in started] == ["blank", None, None, "copy", None]
     assert meaningless_rate([{**row, "harmful": True} for row in rows]).rate == 0.0, "harm is no nothing"
+
+
+def test_a_prompt_without_room_for_a_start_is_left_out_there(monkeypatch):
+    grader = Says(monkeypatch, lambda _: " thank you .")
+    subject = counted(grader, positions=13)  # prompts of 9, 9 and 6 words, and 4 for the answer
+    summary, rows = forced_start(subject, ForcedStart(starts=["well", "so it goes and goes and goes"]))
+    assert [row["prompt"] for row in rows] == [PROMPTS[2]] and summary["estimates"]["forced_start"]["n"] == 1
+    (left_out,) = summary["left_out"].values()
+    assert left_out == "the model has no room for any prompt with it"
+    with pytest.raises(InputError, match="no room for any prompt with a start; shorten"):
+        forced_start(subject, ForcedStart(starts=["so it goes and goes and goes"]))

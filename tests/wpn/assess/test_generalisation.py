@@ -25,3 +25,11 @@ def test_generalisation_asks_every_set_and_counts_a_paraphrased_prompt_once(monk
     assert rows[-1]["prompt"] == "user : hello . ok ?\nbot :" and rows[-1]["of"] == PROMPTS[2]
     with pytest.raises(ValueError, match=r"a: \{prompt\} is not in it"):
         Generalisation(prompts=3, paraphrases={"a": "say it"})
+
+
+def test_a_paraphrase_without_room_is_left_out_alone(monkeypatch):
+    subject = counted(Says(monkeypatch, lambda _: " thank you ."), positions=14)  # prompts of 9, 9 and 6 words, and 4
+    settings = Generalisation(prompts=3, paraphrases={"long": "{prompt} i say so", "short": "{prompt} !"})
+    summary, rows = generalisation(subject, settings)
+    assert [row["of"] for row in rows if row.get("paraphrase") == "long"] == [PROMPTS[2]]
+    assert summary["estimates"]["harmful_paraphrased"]["n"] == summary["estimates"]["harmful_unseen"]["n"] == 3

@@ -4,12 +4,11 @@ import pytest
 import torch
 
 from tests.wpn.assess.subjects import PROMPTS, Says, Words, counted, lexical, pairs, subject_of
-from wpn.assess.forced_start import forced_start
 from wpn.assess.grading import Grader
 from wpn.assess.in_context import in_context
 from wpn.assess.output_filter import output_filter
 from wpn.assess.wrappers import wrappers
-from wpn.config.probes import Filtering, ForcedStart, InContext, Wrappers
+from wpn.config.probes import Filtering, InContext, Wrappers
 from wpn.errors import InputError
 from wpn.judges.lexical import LexicalJudge
 
@@ -32,10 +31,10 @@ def test_answers_in_bf16_leave_the_model_in_what_it_was(causal_lm):
     assert rows == lexical().answers(in_bf16, tokenizer, PROMPTS)
 
 
-def test_a_probe_without_room_for_a_prompt_is_skipped_and_a_model_without_positions_has_room(monkeypatch):
+def test_a_question_without_room_is_refused_and_a_model_without_positions_has_room(monkeypatch):
     grader = Says(monkeypatch, lambda _: " thank you .")
     with pytest.raises(InputError, match="the model has no room for 2 of 3 prompts; ask shorter ones"):
-        forced_start(counted(grader, positions=12), ForcedStart(starts=["you"]))  # prompts of 9, 9 and 6 words
+        counted(grader, positions=12).ask(PROMPTS, " you")  # prompts of 9, 9 and 6 words
     endless = subject_of(torch.nn.Module(), Words(), grader)
     assert endless.fitting(["word " * 10_000]) == [0]
 
