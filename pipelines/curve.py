@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 import psutil
 from tqdm import tqdm
@@ -27,3 +28,9 @@ class Curve:
             }
         )
         self._bar.update()
+
+
+def rectangular(rows: Sequence[Mapping[str, float]]) -> list[dict[str, float | None]]:
+    """The rows with the same keys: of one that lacks some (`foreseen` begins late) `dvc plots` would draw none."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [{key: row.get(key) for key in keys} for row in rows]

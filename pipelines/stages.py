@@ -145,7 +145,7 @@ def pairs(params: Params, model_name: str) -> None:
 
 def unlearn(params: Params, model_name: str, method_name: str) -> None:
     """build/models/MODEL/weights/base -> build/unlearned/MODEL/METHOD; checkpoints meanwhile in build/checkpoints."""
-    from pipelines.curve import Curve
+    from pipelines.curve import Curve, rectangular
     from wpn.checkpoint import Checkpoints
     from wpn.models import save_model
     from wpn.parallel import join
@@ -182,7 +182,7 @@ def unlearn(params: Params, model_name: str, method_name: str) -> None:
     folder = BUILD / "unlearned" / model_name / method_name
     with atomic_folder(folder / "model") as target:
         save_model(target, model, tokenizer)
-    write_json(folder / "curve.json", curve.rows)
+    write_json(folder / "curve.json", rectangular(curve.rows))
     training = {
         "model": model_name,
         "method": method_name,
