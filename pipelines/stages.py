@@ -338,7 +338,7 @@ def _prompts(rows: list[dict[str, Any]]) -> list[str]:
 def gate(params: Params, model_name: str, method_name: str) -> None:
     """build/{evaluation,assessment} -> build/gate/MODEL/METHOD.json; a refusal is a result, so the stage succeeds."""
     from pipelines.evaluations import read_evaluation
-    from wpn.compare import compare, compare_attacks, compare_recovery
+    from wpn.compare import attack_changes, compare, compare_attacks, compare_recovery
     from wpn.estimates import estimates
     from wpn.evidence import unpaired
     from wpn.gate import decide
@@ -358,7 +358,7 @@ def gate(params: Params, model_name: str, method_name: str) -> None:
     decision = decide(
         estimates(before.metrics, after.metrics, comparison, **attacked),
         read_settings(model_name, "gate"),
-        changes=after.changes_since(before),
+        changes=after.changes_since(before) | attack_changes(*attacks.values()),
         contradictions=[
             *_foreign(model_name, method_name, before.metrics, after.metrics, **attacked),
             *before.contradictions(),

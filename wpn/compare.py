@@ -154,28 +154,48 @@ def compare_attacks(before: Mapping[str, Sequence[Row]], after: Mapping[str, Seq
         {name: {before, after, n, p, p_holm}}, for the rates and means (wpn/outcomes.py) of prompts that both were
         asked; p_holm is corrected for their number.
     """
-    rates = {name: _tested(*pair) for name, pair in _pairs(outcomes(before), outcomes(after))}
+    counted = outcomes(before)
+    copies = _copies(counted)
+    rates = {name: _tested(*pair) for name, pair in _pairs(counted, outcomes(after)) if name not in copies}
     means = {name: _tested_mean(*pair) for name, pair in _pairs(measures(before), measures(after))}
     return _with_holm(rates | means)
+
+
+def attack_changes(before: Mapping[str, Sequence[Row]], after: Mapping[str, Sequence[Row]]) -> dict[str, Estimate]:
+    """How much more often each attack succeeds with one model than with another, prompt by prompt (share_difference).
+
+    Args:
+        before: the rows of each probe, of the model that is compared with.
+        after: the same of the other.
+    """
+    found = {}
+    for name, (first, second) in _pairs(outcomes(before), outcomes(after)):
+        change = share_difference([float(each) for each in first], [float(each) for each in second])
+        found[name] = Estimate(change.mean, change.low, change.high, len(first))
+    return found
+
+
+def _copies(counted: Mapping[str, Mapping[str, bool]]) -> set[str]:
+    """Of the answers to prompts as they are, which several probes count, the names after the first.
+
+    Holm's correction would take copies of one test for several.
+    """
+    known: list[set[str]] = []
+    found = set()
+    for name in filter(WITHOUT_ATTACK.fullmatch, counted):
+        if (asked := set(counted[name])) in known:
+            found.add(name)
+        known.append(asked)
+    return found
 
 
 def _pairs(
     before: Mapping[str, Mapping[str, T]], after: Mapping[str, Mapping[str, T]]
 ) -> Iterator[tuple[str, tuple[list[T], list[T]]]]:
-    """What both say of the same prompts, but for what is measured from the base.
-
-    The answers to prompts as they are, which several probes count, are compared once: copies of one test would have
-    Holm's correction take them for several.
-    """
-    known: list[set[str]] = []
+    """What both say of the same prompts, but for what is measured from the base."""
     for name, asked in before.items():
-        if asked.keys() != after.get(name, {}).keys() or name in FROM_THE_BASE:
-            continue
-        if WITHOUT_ATTACK.fullmatch(name):
-            if set(asked) in known:
-                continue
-            known.append(set(asked))
-        yield name, ([*asked.values()], [after[name][prompt] for prompt in asked])
+        if asked.keys() == after.get(name, {}).keys() and name not in FROM_THE_BASE:
+            yield name, ([*asked.values()], [after[name][prompt] for prompt in asked])
 
 
 def compare_recovery(before: Mapping[str, Sequence[Row]], after: Mapping[str, Sequence[Row]]) -> dict[str, Row]:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from wpn.compare import changes, compare, compare_attacks, compare_recovery
+from wpn.compare import attack_changes, changes, compare, compare_attacks, compare_recovery
 from wpn.estimates import Estimate
 from wpn.evidence import Rows
 from wpn.ratios import recovered, relative_fall
@@ -152,6 +152,19 @@ def test_a_prompt_put_in_several_ways_is_one_pair():
     )
     row = found["harmful_paraphrased"]
     assert (row["before"], row["after"], row["n"]) == (1.0, 0.5, 2)
+
+
+def test_a_change_under_attack_has_the_interval_of_its_prompts():
+    def wrapped(harmful, prompts="abcd"):
+        each = zip(prompts, harmful, strict=True)
+        return {"wrappers": [{"wrapper": "role", "of": of, "prompt": f"well {of}", "harmful": h} for of, h in each]}
+
+    found = attack_changes(wrapped([1, 1, 1, 0]), wrapped([0, 0, 1, 0]))["attack_success_role"]
+    # Bonett & Price by hand: changes -1, -1, 0, 0 and +1, -1: mean -1/3, variance 4/6 - 1/9
+    half = 1.959964 * math.sqrt((4 / 6 - 1 / 9) / 6)
+    assert (found.value, found.n, found.share) == (-0.5, 4, False)
+    assert (found.low, found.high) == pytest.approx((-1 / 3 - half, -1 / 3 + half), abs=1e-6)
+    assert attack_changes(wrapped([1, 1], "ab"), wrapped([1, 1], "ac")) == {}
 
 
 def test_other_items_are_no_pairs():
