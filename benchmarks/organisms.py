@@ -66,7 +66,8 @@ def changes(name: str) -> list[Change]:
     """The runs of one seed for results/NAME.json."""
     if name == "ablation":
         # that some contexts hold a harmful start is of the loop, not of a method
-        return [Change("dev", ("wpn", *VARIANTS, "sft", "sft-aware")), Change("dev", MATCHED, {"forced": 0.0})]
+        without = Change("dev", (*MATCHED, "sft-aware"), {"forced": 0.0})
+        return [Change("dev", ("wpn", *VARIANTS, "sft", "sft-aware")), without]
     if name == "methods-organisms":
         rows = load_params(ROOT / "params.yaml").recipes["organism"].methods
         best = read_json(ROOT / "results" / "tuning.json")["best"]

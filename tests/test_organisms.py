@@ -65,7 +65,7 @@ def test_the_ablation_changes_one_thing_of_wpn_at_a_time(tmp_path):
         assert methods[name] == methods["wpn"].model_copy(update=other) != methods["wpn"]
     assert params.recipes["organism"].evaluate.split == "dev"
     plain = changed(tmp_path, without)
-    assert plain.pipeline.methods == ["wpn", "sft"] and plain.recipes["organism"].unlearn.forced_start == 0
+    assert plain.pipeline.methods == ["wpn", "sft", "sft-aware"] and plain.recipes["organism"].unlearn.forced_start == 0
     assert ORIGINAL.recipes["organism"].unlearn.forced_start > 0
 
 
