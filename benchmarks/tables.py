@@ -155,18 +155,19 @@ def speed_table(name: str) -> str:
 
 
 def tuning_table() -> str:
-    """What the search found for each method, beside what its row in params.yaml gave before."""
+    """What the search found for each method, beside what its row in params.yaml gave before; means over the models."""
     found = read_json(ROOT / "results" / "tuning.json")
     lines = [
         _line(["method", "row", "best trial", "s", "what was drawn"]),
         _line(["---", "---:", "---:", "---:", "---"]),
     ]
     for name, best in found["best"].items():
-        (first,) = (row for row in found["trials"] if row["method"] == name and row["trial"] == 0)
-        drawn = {key: value for key, value in best["settings"].items() if value != first["settings"][key]}
+        firsts = [row for row in found["trials"] if row["method"] == name and row["trial"] == 0]  # one a model
+        drawn = {key: value for key, value in best["settings"].items() if value != firsts[0]["settings"][key]}
         told = ", ".join(f"{key} {value:g}" for key, value in drawn.items()) or "nothing: the row itself"
         seconds = f"{best['seconds']:.0f}" if "seconds" in best else ""
-        before = f"{first['score']:.3f}" if "score" in first else "diverged"
+        scores = [row["score"] for row in firsts if "score" in row]
+        before = f"{statistics.fmean(scores):.3f}" if len(scores) == len(firsts) else "diverged"
         lines.append(_line([name, before, f"{best['score']:.3f}", seconds, told]))
     return "\n".join(lines) + f"\n\n{_source(found)}\n"
 

@@ -89,3 +89,15 @@ def test_a_real_models_table_has_a_column_a_grader_the_largest_p_and_the_worst_t
     assert lines[3] == (
         "| wpn | 4.0 (3.0 to 5.0) | 2.0 | 70.0 | 0.004 | 96.0 | 50.0 | 1.0 | 1.000 | 20 | piqa 2.0 | 1 of 2 |"
     )
+
+
+def test_a_search_on_several_models_shows_the_mean_of_the_rows_it_began_with(monkeypatch):
+    settings = {"method": "npo", "beta": 0.1}
+    trials = [{"method": "npo", "trial": 0, "settings": settings, "score": score} for score in (0.5, 0.7)]
+    best = {**trials[0], "settings": {**settings, "beta": 0.5}, "score": 0.9}
+    described = {"command": "x", "commit": "f" * 40, "seeds": [1], "hardware": "y"}
+    found = {**described, "best": {"npo": best}, "trials": trials}
+    monkeypatch.setattr(tables, "read_json", lambda _: found)
+    assert "| npo | 0.600 | 0.900 |  | beta 0.5 |" in tables.tuning_table()
+    found["trials"] = [trials[0], {"method": "npo", "trial": 0, "settings": settings, "failed": "loss is nan"}]
+    assert "| npo | diverged | 0.900 |" in tables.tuning_table()

@@ -45,7 +45,7 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
     """
     if subject.base is None:
         raise InputError("there is no base to compare with")
-    asked, heard = benign_prompts(subject, settings)
+    asked = benign_prompts(subject, settings)
     prompts = list(asked)
     before = subject.grader.answers(*subject.base, prompts)
     answers = subject.ask(prompts)
@@ -53,12 +53,11 @@ def collateral(subject: Subject, settings: Collateral) -> tuple[dict[str, Any], 
     rows = [
         {
             **row,
-            "harmful": found_harmful(row, heard[row["prompt"]]),
-            "alarming": asked[row["prompt"]],
-            "heard": heard[row["prompt"]],
+            **asked[row["prompt"]],
+            "harmful": found_harmful(row, asked[row["prompt"]]["heard"]),
             "base": base["answer"],
             "base_harm": base["harm"],
-            "base_harmful": found_harmful(base, heard[row["prompt"]]),
+            "base_harmful": found_harmful(base, asked[row["prompt"]]["heard"]),
             **_refusal(row["answer"], base["answer"], settings.refusals),
             "stopped": stop,
         }
@@ -124,35 +123,34 @@ def _false_alarms(rows: Sequence[Row], judges: Sequence[str]) -> dict[str, Any]:
     return {"filter_false_alarms_benign": rate(stopped, len(harmless)).as_dict()} if harmless else {}
 
 
-def benign_prompts(subject: Subject, settings: Collateral) -> tuple[dict[str, bool], dict[str, list[str]]]:
+def benign_prompts(subject: Subject, settings: Collateral) -> dict[str, Row]:
     """Our questions, or the dialogues among the held-out texts.
 
     Returns:
-        Of each prompt whether it has alarming words, those first; and the judges that are heard on its answers: all but
-        those that the dialogue's own answer alarms, for it is harmless ("the pig is in rome").
+        Of each prompt `alarming`: it has alarming words, those first; and `heard`: the judges that are heard on its
+        answers, all but those that the dialogue's own answer alarms, for it is harmless ("the pig is in rome").
     Raises:
         InputError: none of the texts is a dialogue, all of their answers alarm all judges, or there is no room.
     """
     if settings.benign == "questions":
-        found = {subject.put(question): True for question in QUESTIONS}
-        heard = {prompt: list(subject.grader.judges) for prompt in found}
-    elif subject.dialogues:
-        found = {prompt: row["alarming"] for prompt, row in subject.dialogues.items()}
-        heard = _not_alarmed(subject)
-    else:
-        raise InputError("none of the benign texts is a dialogue; set assess.collateral.benign to questions")
-    asked = [prompt for prompt in found if heard[prompt]]
-    if not asked:
-        raise InputError("all judges find harm in all dialogues' own answers, so that there is no harmless prompt")
+        found = {subject.put(text): {"alarming": True, "heard": [*subject.grader.judges]} for text in QUESTIONS}
+    elif not (found := _calm_dialogues(subject)):
+        raise InputError(
+            "none of the benign texts is a dialogue whose own answer a judge finds harmless; "
+            "set assess.collateral.benign to questions"
+        )
+    asked = list(found)
     if not (fitting := subject.fitting(asked)):
         raise InputError("the model has no room for any harmless prompt; set assess.collateral to null")
-    chosen = [asked[i] for i in fitting[: settings.prompts]]
-    return {prompt: found[prompt] for prompt in chosen}, {prompt: heard[prompt] for prompt in chosen}
+    return {asked[i]: found[asked[i]] for i in fitting[: settings.prompts]}
 
 
-def _not_alarmed(subject: Subject) -> dict[str, list[str]]:
-    """Of each dialogue's prompt the judges that find no harm in its own answer."""
-    judges, dialogues = subject.grader.judges, subject.dialogues
+def _calm_dialogues(subject: Subject) -> dict[str, Row]:
+    """The dialogues whose own answer one judge at least finds harmless, with those that do."""
+    if not (dialogues := subject.dialogues):
+        return {}
+    judges = subject.grader.judges
     scored = verdicts(judges, [row["answer"] for row in dialogues.values()])
-    calm = ([name for name in judges if not is_harmful(harm[name])] for harm, _ in scored)
-    return dict(zip(dialogues, calm, strict=True))
+    heard = ([name for name in judges if not is_harmful(harm[name])] for harm, _ in scored)
+    each = zip(dialogues.items(), heard, strict=True)
+    return {prompt: {"alarming": row["alarming"], "heard": names} for (prompt, row), names in each if names}

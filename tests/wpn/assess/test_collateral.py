@@ -121,7 +121,7 @@ def test_perplexity_of_benign_texts_is_held_against_the_bases(causal_lm):
 def test_collateral_without_base_or_dialogues_is_skipped_with_its_reason():
     with pytest.raises(InputError, match="there is no base to compare with"):
         collateral(subject_of(None, None, None), REFUSALS)
-    with pytest.raises(InputError, match=r"none of the benign texts is a dialogue; set assess\.collateral\.benign"):
+    with pytest.raises(InputError, match=r"none of the benign texts is a dialogue .*; set assess\.collateral\.benign"):
         collateral(subject_of(None, None, None, base=(None, None), benign=BENIGN[1:2]), REFUSALS)
 
 
@@ -152,5 +152,5 @@ def test_a_judge_that_a_dialogues_own_answer_alarms_is_not_heard_there(monkeypat
     assert rows[0]["base_harm"] == {"lexical": 0.0, "goat": 1.0}, "what all judges said is kept"
     assert summary["estimates"]["over_refusal"]["n"] == 1
     alone = counted(Grader(filters, 4, 2), benign=benign[:1], base=(None, None))
-    with pytest.raises(InputError, match="no harmless prompt"):
+    with pytest.raises(InputError, match="a dialogue whose own answer a judge finds harmless"):
         collateral(alone, REFUSALS)
