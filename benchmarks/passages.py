@@ -160,7 +160,7 @@ def stop(job: Job) -> Refinement:
     return job.stop.model_copy(update=dict(zip(("accuracy_below", "extraction_below"), bounds, strict=True)))
 
 
-def never_seen(job: Job, seed: int) -> dict[str, float]:
+def never_seen(job: Job, seed: int) -> dict[str, float | None]:
     """What the model seems to know of passages that it never saw; nothing where there are none."""
     return _means(known(job.model, job.tokenizer, job.unseen, job.asked), seed) if job.unseen else {}
 
@@ -200,14 +200,14 @@ def measured(job: Job, model: Any, seed: int, before: dict[str, Any] | None = No
     return found
 
 
-def _means(shares: dict[str, list[float]], seed: int) -> dict[str, float]:
-    found = {}
+def _means(shares: dict[str, list[float]], seed: int) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
     for name, values in shares.items():
         found |= _named(name, mean_share(values, seed))
     return found
 
 
-def _named(name: str, estimate: Value) -> dict[str, float]:
+def _named(name: str, estimate: Value) -> dict[str, float | None]:
     return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
@@ -215,12 +215,11 @@ def _membership(job: Job, model: Any, seed: int) -> Value:
     """Can be told by the loss which passages were seen? (wpn.assess.membership)"""
     from wpn.assess.membership import scores
 
-    sides = []
-    for passages in (job.passages, job.unseen):
+    def losses(passages: Sequence[str]) -> list[float]:
         pairs = as_pairs(job.tokenizer, passages, job.complete)
-        found = scores(model, job.tokenizer, pairs, job.asked.batch_size, k=1.0)
-        sides.append([row["loss"] for row in found])
-    return area_under_curve(*sides, seed)
+        return [row["loss"] for row in scores(model, job.tokenizer, pairs, job.asked.batch_size, k=1.0)]
+
+    return area_under_curve(losses(job.passages), losses(job.unseen), seed)
 
 
 def organisms(params: Params, folder: Path, seed: int, names: Collection[str] = ()) -> Iterator[Job]:

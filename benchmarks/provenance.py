@@ -24,7 +24,7 @@ def provenance(seeds: list[int]) -> dict[str, Any]:
     """What stands beside the rows of every file under results/."""
     return {
         "commit": _git("rev-parse", "HEAD"),
-        "command": command(sys.modules["__main__"].__spec__.name, sys.argv[1:]),
+        "command": command(_module(), sys.argv[1:]),
         "seeds": seeds,
         "hardware": hardware(),
         "versions": {name: version(name) for name in ("torch", "transformers", "lm-eval", "prefect", "mlflow", "dvc")},
@@ -92,8 +92,14 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        print(f"{sys.modules['__main__'].__spec__.name}: {error}", file=sys.stderr)
+        print(f"{_module()}: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _module() -> str:
+    """The benchmark that runs, as `python -m` was told."""
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec else "benchmarks"
 
 
 def _git(*arguments: str) -> str:

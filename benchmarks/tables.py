@@ -33,7 +33,7 @@ ATTACK_COLUMNS = {
 }  # fmt: skip
 PROBE_COLUMNS = {
     "worst wrapper": "attack_success_worst", "any wrapper": "attack_success_any", "suffix": "suffix_success",
-    "1 of 10 samples": "toxicity_probability",
+    "1 of 10 samples": "toxicity_probability", "any attack": "worst_case_greedy", "or sample": "worst_case",
     "recovery, k = 2": "in_context_recovery_k2", "harmful, k = 8": "in_context_k8",
     "says nothing": "in_context_meaningless_k8",
     "int8": "int8_change", "int4": "int4_change", "relearning": "relearn_auc",
@@ -65,7 +65,8 @@ PASSAGE_COLUMNS = {
 REAL_PROBE_COLUMNS = {
     "worst set": "harmful_worst_set", "forced start: harmless": "forced_start",
     "worst wrapper": "attack_success_worst", "any wrapper": "attack_success_any", "suffix": "suffix_success",
-    "1 of several samples": "toxicity_probability", "int8": "int8_change", "int4": "int4_change",
+    "1 of several samples": "toxicity_probability", "any attack": "worst_case_greedy", "or sample": "worst_case",
+    "int8": "int8_change", "int4": "int4_change",
     "k = 2": "in_context_k2", "recovery, k = 2": "in_context_recovery_k2", "k = 8": "in_context_k8",
     "10 relearning steps": "relearn_10", "area": "relearn_auc", "of 4 pairs": "relearn_auc_of_4",
     "of 1": "relearn_auc_of_1",

@@ -93,7 +93,7 @@ def told(row: Row) -> Row:
     return row
 
 
-def score(numbers: Row, never: dict[str, float]) -> float:
+def score(numbers: Row, never: Row) -> float:
     """What the search raises: minus what is still known beyond the never seen, and what the rest has lost.
 
     MA and EL_n above those of passages never seen, benchmark accuracy lost, and nats of perplexity on other text.

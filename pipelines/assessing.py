@@ -14,7 +14,7 @@ from pipelines.sources import fetch
 from wpn.compare import compare_attacks, compare_recovery
 from wpn.config.loading import load_params
 from wpn.config.params import Params
-from wpn.config.probes import Assess
+from wpn.config.probes import PROBES, Assess
 from wpn.config.sources import Source
 from wpn.errors import InputError
 from wpn.estimates import Estimate, estimates
@@ -33,6 +33,7 @@ NEITHER = (  # or a matter of what one compares with
     *("memorisation_accuracy_unseen", "extraction_likelihood_unseen"),
 )
 SHARED = ("prompts", "max_new_tokens", "precision")  # settings of all probes
+WORST_CASE = "worst_case"  # looks at other probes' answers
 ASKED = ("data_sha256", "judges_sha256", "seed")  # what else decides the answers and what is said of them
 Verdict = Literal["better", "worse", "not shown", ""]
 
@@ -103,6 +104,8 @@ def _with_kept(old: Path, summary: Mapping[str, Any], new: Path) -> dict[str, An
     if before.get("weights_sha256") != summary["weights_sha256"]:
         return dict(summary)
     kept = {name: found for name, found in _same_data(before, summary).items() if name not in _probes(summary)}
+    if WORST_CASE in kept and _probes(summary).keys() & {*before["settings"][WORST_CASE]["attacks"]}:
+        del kept[WORST_CASE]  # it is of answers that are no more
     for name in kept:
         if (evidence := old / "evidence" / f"{name}.jsonl").exists():
             shutil.copy(evidence, new / "evidence")
@@ -129,11 +132,15 @@ def _same_data(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
 
 def _same_questions(other: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """Of these the probes that have the same settings."""
-    return {
-        name: found
-        for name, found in _same_data(other, own).items()
-        if other["settings"][name] == own["settings"][name]
-    }
+    same = _same_data(other, own)
+    return {name: found for name, found in same.items() if _settings(name, other) == _settings(name, own)}
+
+
+def _settings(probe: str, assessment: Mapping[str, Any]) -> list[Any]:
+    """What a probe asks by: its settings, and those of the probes whose answers it looks at."""
+    settings = assessment["settings"]
+    attacks = (settings[probe] or {}).get("attacks", ()) if probe == WORST_CASE else ()
+    return [settings[name] for name in (probe, *attacks)]
 
 
 def _against(references: Path, summary: dict[str, Any], folder: Path) -> Assessment:
@@ -160,8 +167,6 @@ def _model_of(params: Params, checkpoint: str) -> str:
 
 
 def _chosen(params: Params, model: str, probes: Sequence[str]) -> Assess:
-    from wpn.assess import PROBES
-
     if model not in params.pipeline.models:
         raise InputError(f"unknown model {model!r}; pipeline.models has {', '.join(params.pipeline.models)}")
     settings = params.recipe(model).assess
@@ -170,7 +175,8 @@ def _chosen(params: Params, model: str, probes: Sequence[str]) -> Assess:
             raise InputError(f"unknown probe {name!r}; known: {', '.join(PROBES)}")
         if getattr(settings, name) is None:
             raise InputError(f"the probe {name} is null in params.yaml for {model}; give it its settings there")
-    left_out = [name for name in PROBES if probes and name not in probes]
+    asked = {*probes, *(settings.worst_case.attacks if settings.worst_case and WORST_CASE in probes else ())}
+    left_out = [name for name in PROBES if asked and name not in asked]
     return settings.model_copy(update=dict.fromkeys(left_out))
 
 

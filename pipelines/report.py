@@ -54,6 +54,7 @@ NUMBERS = (
     "harmful_paraphrased",
     "harmful_worst_set",
     "attack_success_any",
+    *("worst_case", "worst_case_greedy"),
     "toxicity_probability",
     "relearn_5",
     "relearn_20",

@@ -30,6 +30,7 @@ OF_PROBE = {
         "extraction_likelihood_unseen",
     ],
     "forget_quality": ["twin_kl_forget", "twin_kl_retain", "forget_quality_p"],
+    "worst_case": ["worst_case", "worst_case_greedy"],
     "collateral": [
         "benign_base_harmful", "over_refusal", "benign_blank", "benign_changed", "benign_kl", "benign_harmful",
         "benign_perplexity_ratio", "distinct_2", "repetition", "answer_words", "filter_false_alarms_benign",

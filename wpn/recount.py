@@ -9,7 +9,16 @@ from typing import Any
 
 from wpn.estimates import Estimate, attacked
 from wpn.meaningful import distinct
-from wpn.outcomes import MEMBERSHIP, UNBOUNDED, does_harm, measures, outcomes, relearning_areas, share
+from wpn.outcomes import (
+    MEMBERSHIP,
+    UNBOUNDED,
+    does_harm,
+    measures,
+    outcomes,
+    relearning_areas,
+    share,
+    worst_cases,
+)
 from wpn.perplexity import perplexity_ratio
 from wpn.statistics import (
     Rate,
@@ -90,7 +99,7 @@ def _alike(claimed: float | None, counted: float | None) -> bool:
 
 def recounted(evidence: Mapping[str, Sequence[Row]], seed: int) -> dict[str, Value]:
     """The rates and means that the rows add up to, and the worst of several, by their names in the summary."""
-    counted = outcomes(evidence)
+    counted = outcomes({**evidence, "worst_case": worst_cases(evidence, _attacks_made(evidence))})
     rates = {name: _value(share(asked)) for name, asked in counted.items()}
     means = {name: _mean(name, list(asked.values()), seed) for name, asked in measures(evidence).items()}
     worst = dict(_worst(evidence))
@@ -98,6 +107,11 @@ def recounted(evidence: Mapping[str, Sequence[Row]], seed: int) -> dict[str, Val
         worst["forced_start"] = harmful.complement()
     others = (*_changes(counted), *_worst_relearned(evidence, seed), *_filtered(evidence), *_scored(evidence, seed))
     return rates | means | worst | dict(others) | dict(_described(evidence, seed))
+
+
+def _attacks_made(evidence: Mapping[str, Sequence[Row]]) -> list[str]:
+    """Those whose worst case was taken; what each prompt fell to is found again from their own rows."""
+    return [*dict.fromkeys(attack for row in evidence.get("worst_case", []) for attack in row["fell_to"])]
 
 
 def _value(found: Rate) -> Value:

@@ -1,10 +1,16 @@
 """The verdicts of `wpn assess`, by hand."""
 
+from pathlib import Path
+
 import pytest
 
-from pipelines.assessing import Assessment, _against, _name, table, verdict
+from pipelines.assessing import Assessment, _against, _chosen, _name, _same_questions, _with_kept, table, verdict
+from wpn.config.loading import load_params
+from wpn.config.probes import PROBES
 from wpn.estimates import Estimate
 from wpn.files import write_json, write_jsonl
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +109,39 @@ def test_a_base_that_was_asked_something_else_is_not_held_against(tmp_path):
     others = assessed(True, few_shot=2), assessed(True, prompts=3), *(({**own[0], **other}, own[1]) for other in asked)
     for other in (*others, ({"wrappers": {}}, [])):  # the last is of a version that did not say its settings
         assert against(other, own) == ({}, set(), ["wrappers"])
+
+
+def worst_case_of(few_shot, **found):
+    settings = {"wrappers": {"few_shot": few_shot}, "sampling": None, "worst_case": {"attacks": ["wrappers"]}}
+    asked = {"data_sha256": "d", "judges_sha256": "j", "seed": 0, "weights_sha256": "w"}
+    shared = {"prompts": 2, "max_new_tokens": 4, "precision": "fp32"}
+    return {**asked, "settings": settings | shared, "worst_case": {"estimates": {}}} | found
+
+
+def test_the_worst_case_is_comparable_only_where_its_attacks_are():
+    own = worst_case_of(1)
+    assert _same_questions(worst_case_of(1), own).keys() == {"worst_case"}
+    assert _same_questions(worst_case_of(2), own) == {}
+    own["settings"]["worst_case"] = None
+    assert _same_questions(worst_case_of(1), own) == {}
+
+
+def test_the_worst_case_of_attacks_that_were_made_again_is_not_kept(tmp_path):
+    write_json(tmp_path / "old" / "summary.json", worst_case_of(1))
+    again = worst_case_of(1, wrappers={"estimates": {}})
+    other = worst_case_of(1, sampling={"estimates": {}})
+    again.pop("worst_case"), other.pop("worst_case")
+    assert "worst_case" not in _with_kept(tmp_path / "old", again, tmp_path)
+    assert "worst_case" in _with_kept(tmp_path / "old", other, tmp_path)
+
+
+def test_the_worst_case_is_asked_for_with_its_attacks():
+    params = load_params(ROOT / "params.yaml")
+    chosen = _chosen(params, "opt", ["worst_case"])
+    assert [name for name in PROBES if getattr(chosen, name)] == [
+        "forced_start", "wrappers", "suffix", "in_context", "sampling", "worst_case",
+    ]  # fmt: skip
+    assert [name for name in PROBES if getattr(_chosen(params, "opt", ["wrappers"]), name)] == ["wrappers"]
 
 
 def test_checkpoints_of_like_names_have_folders_of_their_own():

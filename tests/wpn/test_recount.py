@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from wpn.outcomes import worst_cases
 from wpn.recount import attack_contradictions, recounted
 from wpn.statistics import mean_share, rate
 
@@ -49,6 +50,18 @@ def test_the_worst_set_and_attack_areas_and_changes_are_recounted():
         "relearn_auc": 0.0, "relearn_auc_worst": 0.5,  # from 0 to 1 in a straight line
         "relearn_0_of_4": 1.0, "relearn_10_of_4": 1.0, "relearn_auc_of_4": 1.0,
     }  # fmt: skip
+
+
+def test_the_worst_case_is_counted_from_the_rows_of_the_attacks():
+    attacks = {
+        "in_context": [row(i == 0, k=8, of=i) for i in range(4)],
+        "sampling": [row(i == 1, prompt=i, answer="x", harm={"svm": 0.1}) for i in range(4)],
+    }
+    made = worst_cases(attacks, list(attacks))
+    found = values({**attacks, "worst_case": made})
+    assert (found["worst_case"], found["worst_case_greedy"]) == (0.5, 0.25)
+    forged = [{**each, "fell_to": {attack: [] for attack in each["fell_to"]}} for each in made]
+    assert values({**attacks, "worst_case": forged}) == found, "what a prompt is said to have fallen to is not believed"
 
 
 @pytest.fixture

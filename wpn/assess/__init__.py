@@ -18,13 +18,14 @@ from wpn.assess.relearning import relearning
 from wpn.assess.sampling import sampling
 from wpn.assess.subject import Probe, Subject
 from wpn.assess.suffix import suffix
+from wpn.assess.worst_case import worst_case
 from wpn.assess.wrappers import wrappers
 from wpn.config.probes import Assess
 from wpn.errors import InputError
 
 logger = logging.getLogger(__name__)
 
-PROBES: dict[str, Probe] = {  # by the name of their section in params.yaml
+PROBES: dict[str, Probe] = {  # by the name of their section in params.yaml; `worst_case` comes after all of them
     "generalisation": generalisation,
     "forced_start": forced_start,
     "wrappers": wrappers,
@@ -51,8 +52,10 @@ def assess(subject: Subject, settings: Assess) -> tuple[dict[str, Any], dict[str
         InputError: the model has no room for any of the prompts.
     """
     subject = subject.with_room()
-    summaries, evidence = {}, {}
-    for name, probe in PROBES.items():
+    summaries: dict[str, Any] = {}
+    evidence: dict[str, list[Row]] = {}
+    in_the_end: dict[str, Probe] = {"worst_case": lambda _subject, chosen: worst_case(evidence, chosen)}
+    for name, probe in (PROBES | in_the_end).items():
         if (chosen := getattr(settings, name)) is None:
             continue
         started = time.perf_counter()

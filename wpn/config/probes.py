@@ -3,7 +3,7 @@
 from string import Formatter
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from wpn.config.section import Distinct, Name, PositiveFloat, PositiveInt, Precision, Section, Share
 from wpn.config.training import Attack
@@ -137,6 +137,12 @@ class Relearning(Section):
         return value
 
 
+class WorstCase(Section):
+    """wpn/assess/worst_case.py."""
+
+    attacks: Distinct[Literal["forced_start", "wrappers", "suffix", "in_context", "sampling"]]  # probes that are set
+
+
 class Assess(Section):
     """What is attacked, and how; a probe that is null is left out (wpn/assess/__init__.py has them in this order)."""
 
@@ -157,6 +163,16 @@ class Assess(Section):
     forget_quality: ForgetQuality | None
     collateral: Collateral | None
     relearning: Relearning | None
+    worst_case: WorstCase | None
+
+    @model_validator(mode="after")
+    def _attacks_are_made(self) -> "Assess":
+        left_out = [name for name in (self.worst_case.attacks if self.worst_case else ()) if not getattr(self, name)]
+        if left_out:
+            raise ValueError(
+                f"worst_case.attacks names {left_out[0]}, which is null; take it out, or set {left_out[0]}"
+            )
+        return self
 
 
 OF_ALL_PROBES = ("prompts", "max_new_tokens", "precision", "batch_size")

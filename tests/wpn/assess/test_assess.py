@@ -1,6 +1,10 @@
+import pytest
+from pydantic import ValidationError
+
 from tests.wpn.assess.subjects import ATTACKS, BENIGN, REFUSALS, answered, lexical, pairs, subject_of
 from wpn import assess as module
 from wpn.config.probes import (
+    PROBES,
     Assess,
     Compression,
     Filtering,
@@ -13,8 +17,11 @@ from wpn.config.probes import (
     Relearning,
     Sampling,
     Suffix,
+    WorstCase,
     Wrappers,
 )
+
+MADE = ("forced_start", "wrappers", "suffix", "in_context", "sampling")
 
 
 def test_every_probe_works_on_a_checkpoint_with_a_tokenizer_of_its_own(causal_lm, stranger):
@@ -29,6 +36,7 @@ def test_every_probe_works_on_a_checkpoint_with_a_tokenizer_of_its_own(causal_lm
         compression=Compression(schemes=["int8", "int4"]), membership=Membership(pairs=3, k=0.5),
         memorisation=Memorisation(pairs=3, n=2), forget_quality=ForgetQuality(pairs=3), collateral=REFUSALS,
         relearning=Relearning(pairs=[2, 1], batch_size=2, steps=[1], attacks=ATTACKS.attacks),
+        worst_case=WorstCase(attacks=list(MADE)),
     )  # fmt: skip
     subject = subject_of(
         *stranger,
@@ -46,21 +54,36 @@ def test_every_probe_works_on_a_checkpoint_with_a_tokenizer_of_its_own(causal_lm
         "forget_quality": "the model cannot be held against the twin: its tokenizer gives other tokens; "
         "set assess.forget_quality to null"
     }
-    assert set(summary) == set(module.PROBES) and set(evidence) == set(module.PROBES) - set(skipped)
+    assert set(summary) == set(PROBES) and set(evidence) == set(PROBES) - set(skipped)
     why = "its tokenizer gives other tokens"
     assert summary["collateral"]["left_out"] == {"benign_kl": why, "benign_perplexity_ratio": why}
     assert "benign_kl" not in summary["collateral"]["estimates"] and "kl" not in evidence["collateral"][0]
     assert summary["wrappers"]["too_long"] == ["long"]
 
 
+def test_the_worst_case_of_a_prompt_is_that_of_all_attacks_on_it(causal_lm):
+    asked = {"forced_start": ForcedStart(starts=["you are", "well"]), "sampling": Sampling(samples=2, temperature=1.0)}
+    settings = {"prompts": 3, "max_new_tokens": 6, "precision": "fp32", "batch_size": 4, **dict.fromkeys(PROBES)}
+    both = Assess(**settings | asked | {"worst_case": WorstCase(attacks=list(asked))})
+    summary, evidence = module.assess(subject_of(*causal_lm, lexical()), both)
+    harmful = {row["prompt"] for name in asked for row in evidence[name] if row["harmful"]}
+    rows = {row["prompt"]: row["fell_to"] for row in evidence["worst_case"]}
+    assert {prompt for prompt, fell_to in rows.items() if any(fell_to.values())} == harmful and len(rows) == 3
+    assert summary["worst_case"]["attacks"] == list(asked)
+    assert summary["worst_case"]["estimates"]["worst_case"]["n"] == 3
+    with pytest.raises(
+        ValidationError, match=r"worst_case\.attacks names wrappers, which is null; take it out, or set w"
+    ):
+        Assess(**settings | asked | {"worst_case": WorstCase(attacks=["sampling", "wrappers"])})
+
+
 def test_a_probe_without_data_is_skipped_with_its_reason(causal_lm, caplog):
     asked = {
-        "in_context": InContext(demonstrations=[0, 1]), "membership": Membership(pairs=2, k=0.2),
+        "worst_case": WorstCase(attacks=["in_context"]), "in_context": InContext(demonstrations=[0, 1]),
+        "membership": Membership(pairs=2, k=0.2),
         "memorisation": Memorisation(pairs=2, n=2), "forget_quality": ForgetQuality(pairs=2), "relearning": ATTACKS,
     }  # fmt: skip
-    settings = Assess(
-        prompts=2, max_new_tokens=2, precision="fp32", batch_size=2, **dict.fromkeys(module.PROBES) | asked
-    )
+    settings = Assess(prompts=2, max_new_tokens=2, precision="fp32", batch_size=2, **dict.fromkeys(PROBES) | asked)
     summary, evidence = module.assess(subject_of(*causal_lm, lexical()), settings)
     assert set(summary) == set(asked) and evidence == {}
     assert summary["relearning"]["skipped"] == (
@@ -68,3 +91,4 @@ def test_a_probe_without_data_is_skipped_with_its_reason(causal_lm, caplog):
     )
     assert summary["membership"]["skipped"].startswith("there are no pairs forgotten and never_seen to tell apart")
     assert "in_context is skipped" in caplog.text
+    assert summary["worst_case"]["skipped"] == "none of the attacks of assess.worst_case was made: in_context"
