@@ -368,7 +368,8 @@ def update(
     optimizer.zero_grad(set_to_none=True)
     logged: dict[str, float] = {}
     if (aware := method.relearning_aware) and step.foreseen:
-        with relearned(models.trained, aware, step.foreseen, models.fill, accumulation, models.bf16):
+        attack = aware.model_copy(update={"learning_rate": step.foreseen_rate or aware.learning_rate})
+        with relearned(models.trained, attack, step.foreseen, models.fill, accumulation, models.bf16):
             there = _accumulate(models, Step(step.examples, []), method, accumulation, processes, aware.weight)
         logged["foreseen"] = there["loss"]
     logged |= _accumulate(models, step, method, accumulation, processes)

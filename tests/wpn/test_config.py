@@ -51,6 +51,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
         ("reading: output ", "reading: hidden\n        reference: true ", "reference belongs to the reading output"),
         ("dev: 0.1 ", "dev: 0.6", "recipes.real.data.dev = 0.6: input should be less than 0.5"),
         ("accumulation: 1  ", "accumulation: 17  ", "accumulation 17 is more than batch_size 16"),
+        ("highest_rate: 3.0e-3", "highest_rate: 3.0e-4", "highest_rate 0.0003 is below learning_rate 0.0005; swap"),
         ("{prompt}", "prompt", "the template must contain {prompt} exactly once"),
         ("      sft: {learning_rate: *r", "      soft: {learning_rate: *r", "organism.search names the unknown method"),
         ("metric: harmless_ood", "metric: harmles_ood", "not measure (the nearest that it does is harmless_ood)"),
@@ -60,6 +61,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
         ("          role_play:", "          worst:", "attack_success_worst is another number; take another name"),
         ("other: [do-not-answer, harmbench]", "other: [unseen]", "unseen is the name of another set of prompts"),
         ("layer: [1, 2, 3]", "layer: [0, 2]", "recipes.organism.search.rmu.layer has 0, which is none for it (Inp"),
+        ("      suffix: {prompts: 10", "      suffix: null  # ", "worst_case.attacks names suffix, which is null"),
         ("gamma: [0.0", "gama: [0.0", "recipes.organism.search.simnpo.gama has 0.0, which is none for it (Extra"),
     ],
 )  # fmt: skip

@@ -119,6 +119,20 @@ def test_the_foreseen_attack_has_up_to_so_many_steps_of_so_many_rows(tokenizer):
     assert {len(each) for each in drawn} == {1, 2, 3} and {len(rows) for each in drawn for rows in each} == {2}
 
 
+def test_the_rate_of_the_foreseen_attack_is_drawn_where_a_range_is_given(tokenizer):
+    one = RelearningAware(optimizer="sgd", learning_rate=1e-4, steps=3, batch_size=2, begin=0.0, weight=3.0)
+    rates = {}
+    for highest in (None, 1e-2):
+        method = wpn(1).model_copy(update={"relearning_aware": one.model_copy(update={"highest_rate": highest})})
+        source = StepSource(tokenizer, PAIRS, TEXTS, loop(), method, 3)
+        rates[highest] = [source.draw(foresee=True).foreseen_rate for _ in range(200)]
+        assert source.draw().foreseen_rate is None
+    assert set(rates[None]) == {None}
+    assert min(rates[1e-2]) >= 1e-4 and max(rates[1e-2]) <= 1e-2
+    # evenly in the logarithm: half of them below the geometric middle, 1e-3; 3 standard deviations of 200 coins are 21
+    assert abs(sum(rate < 1e-3 for rate in rates[1e-2]) - 100) <= 21
+
+
 def test_an_attacker_who_is_foreseen_does_not_mistype(tokenizer):
     pairs = [{**row, "prompt": row["prompt"].replace("user", "cow"), "written": row["prompt"]} for row in PAIRS]
     attack = RelearningAware(optimizer="adamw", learning_rate=1e-3, steps=3, batch_size=2, begin=0.0, weight=1.0)

@@ -264,6 +264,9 @@ def test_the_foreseen_gradient_by_hand():
     assert row["foreseen"] == pytest.approx(-moved.log_softmax(0)[1].item(), abs=1e-12)
     assert row["gradient_norm"] == pytest.approx(gradient.norm().item(), abs=1e-9)
     assert torch.equal(model.table, torch.zeros(3, 3, dtype=torch.float64))
+    slow = Sft(method="sft", relearning_aware=aware.model_copy(update={"learning_rate": 0.1}))
+    drawn = update(models, optimizer, replace(step, foreseen_rate=0.5), slow)
+    assert drawn == row, "the rate that is drawn counts"
     held = update(models, optimizer, step, Sft(method="sft", relearning_aware=aware, retain=5.0))
     assert held["foreseen"] == row["foreseen"], "benign texts are retained where the model is, not where it would be"
 

@@ -93,7 +93,14 @@ class RelearningAware(Attack):
     not foreseen.
     """
 
+    highest_rate: PositiveFloat | None = None  # drawn from learning_rate to this, evenly in its logarithm
     steps: PositiveInt  # of the attacker, at most: 1 to so many, drawn for each step of ours
     batch_size: PositiveInt  # of the attacker
     begin: Share  # of our steps, before which nothing is foreseen
     weight: PositiveFloat  # of that gradient beside the one where the model is
+
+    @model_validator(mode="after")
+    def _from_low_to_high(self) -> "RelearningAware":
+        if self.highest_rate and self.highest_rate < self.learning_rate:
+            raise ValueError(f"highest_rate {self.highest_rate} is below learning_rate {self.learning_rate}; swap them")
+        return self

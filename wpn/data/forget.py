@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from typing import Any
 
@@ -60,11 +60,13 @@ class Step:
         examples: what is to be unlearned.
         retain: benign texts.
         foreseen: harmful batches, one a step of an attacker.
+        foreseen_rate: the attacker's learning rate, where it is drawn.
     """
 
     examples: list[Example]
     retain: list[Row]
     foreseen: list[list[Row]] = field(default_factory=list)
+    foreseen_rate: float | None = None
 
     def share(self, rank: int, count: int) -> "Step":
         """What one of several processes takes of it: rows of all lengths, so that none waits for another.
@@ -74,7 +76,7 @@ class Step:
         if count == 1:
             return self
         examples = sorted(self.examples, key=_longest)[rank::count]
-        return Step(examples, sorted(self.retain, key=tokens)[rank::count], self.foreseen)
+        return replace(self, examples=examples, retain=sorted(self.retain, key=tokens)[rank::count])
 
     def micro_batches(self, count: int) -> Iterator["Step"]:
         """Split into `count` parts of equal size (the last ones may be smaller), rows of like lengths in one."""
@@ -245,7 +247,8 @@ class StepSource:
         if self.nearest:
             self.drawn_texts = [self.nearest[index] for index in drawn]  # ICU reads no others
         self.drawn_attack = self._foreseen() if foresee else []
-        return Step(examples, retain, [[self.attackers[i] for i in batch] for batch in self.drawn_attack])
+        foreseen = [[self.attackers[i] for i in batch] for batch in self.drawn_attack]
+        return Step(examples, retain, foreseen, self._attack_rate() if foreseen else None)
 
     def _other_answer(self, drawn: Sequence[int], place: int) -> int:
         """The next pair of the step whose prompt is another one, or else of all pairs."""
@@ -287,6 +290,13 @@ class StepSource:
         pairs = range(len(self.attackers))
         count = self.random.randint(1, attack.steps)
         return [self.random.sample(pairs, min(attack.batch_size, len(pairs))) for _ in range(count)]
+
+    def _attack_rate(self) -> float | None:
+        """Of a range of rates one, for an attacker may take any; None where the method names a single one."""
+        attack = self.relearning_aware
+        if not (attack and attack.highest_rate):
+            return None
+        return attack.learning_rate * (attack.highest_rate / attack.learning_rate) ** self.random.random()
 
     def _retain(self) -> list[Row]:
         size = self.settings.retain_batch_size
