@@ -38,7 +38,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-no-kl": {"kl": 0.0},
     "wpn-unaware": {"relearning_aware": None},
     "wpn-aware-12": {"relearning_aware.steps": 12},
-    "wpn-aware-one-rate": {"relearning_aware.learning_rate": 1e-3, "relearning_aware.highest_rate": None},
+    "wpn-aware-slow": {"relearning_aware.learning_rate": 5e-4},
+    "wpn-aware-range": {"relearning_aware.learning_rate": 5e-4, "relearning_aware.highest_rate": 3e-3},
     "wpn-slow": {"learning_rate": 2e-3},
 }
 MATCHED = ("wpn", "sft")  # share their settings, so that one shows the other's N-pair term; NAME-tuned do not

@@ -60,8 +60,9 @@ def test_the_ablation_changes_one_thing_of_wpn_at_a_time(tmp_path):
         if not name.startswith("wpn-aware-"):
             assert methods[name] == methods["wpn"].model_copy(update=difference) != methods["wpn"]
     aware = methods["wpn"].relearning_aware
-    one_rate = {"learning_rate": 1e-3, "highest_rate": None}
-    for name, difference in (("wpn-aware-12", {"steps": 12}), ("wpn-aware-one-rate", one_rate)):
+    rates = {"learning_rate": 5e-4}, {"learning_rate": 5e-4, "highest_rate": 3e-3}
+    variants = ("wpn-aware-12", "wpn-aware-slow", "wpn-aware-range")
+    for name, difference in zip(variants, ({"steps": 12}, *rates), strict=True):
         other = {"relearning_aware": aware.model_copy(update=difference)}
         assert methods[name] == methods["wpn"].model_copy(update=other) != methods["wpn"]
     assert params.recipes["organism"].evaluate.split == "dev"

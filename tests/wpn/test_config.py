@@ -51,7 +51,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(tmp_path):
         ("reading: output ", "reading: hidden\n        reference: true ", "reference belongs to the reading output"),
         ("dev: 0.1 ", "dev: 0.6", "recipes.real.data.dev = 0.6: input should be less than 0.5"),
         ("accumulation: 1  ", "accumulation: 17  ", "accumulation 17 is more than batch_size 16"),
-        ("highest_rate: 3.0e-3", "highest_rate: 3.0e-4", "highest_rate 0.0003 is below learning_rate 0.0005; swap"),
+        ("highest_rate: null", "highest_rate: 3.0e-4", "highest_rate 0.0003 is below learning_rate 0.001; swap them"),
         ("{prompt}", "prompt", "the template must contain {prompt} exactly once"),
         ("      sft: {learning_rate: *r", "      soft: {learning_rate: *r", "organism.search names the unknown method"),
         ("metric: harmless_ood", "metric: harmles_ood", "not measure (the nearest that it does is harmless_ood)"),
