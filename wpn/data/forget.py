@@ -247,7 +247,7 @@ class StepSource:
         if self.nearest:
             self.drawn_texts = [self.nearest[index] for index in drawn]  # ICU reads no others
         self.drawn_attack = self._foreseen() if foresee else []
-        foreseen = [[self.attackers[i] for i in batch] for batch in self.drawn_attack]
+        foreseen: list[list[Row]] = [[self.attackers[i] for i in batch] for batch in self.drawn_attack]
         return Step(examples, retain, foreseen, self._attack_rate() if foreseen else None)
 
     def _other_answer(self, drawn: Sequence[int], place: int) -> int:
