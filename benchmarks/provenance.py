@@ -42,16 +42,20 @@ def begun(results: Path, seeds: list[int]) -> dict[str, Any]:
 
     `seeds` of it are those that are measured; the others are to come.
     """
-    found: dict[str, Any] = read_json(results) if results.exists() else {}
-    if found.get("code") == code():
-        return found
-    return {
+    return continued(results) or {
         **provenance(seeds),
         "code": code(),
         "seeds": [],
         "rows": [],
         "runs": [],
     }  # dvc plots takes the first list of objects
+
+
+def continued(results: Path, **same: Any) -> dict[str, Any]:
+    """A file of results that the code of today began, and that says the same under these keys; else nothing."""
+    found: dict[str, Any] = read_json(results) if results.exists() else {}
+    wanted = {"code": code(), **same}
+    return found if all(found.get(key) == value for key, value in wanted.items()) else {}
 
 
 def code() -> str:

@@ -12,14 +12,13 @@ import argparse
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
 from benchmarks.organisms import change_params
-from benchmarks.provenance import ROOT, checkout, code, provenance, run
+from benchmarks.provenance import ROOT, checkout, code, continued, provenance, run
 from pipelines.search import search, trials_of
 from pipelines.tracking import git_state
 from wpn.config.loading import load_params
-from wpn.files import read_json, write_json
+from wpn.files import write_json
 from wpn.search import best
 
 FILE = ROOT / "results" / "tuning.json"
@@ -36,8 +35,9 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--methods", nargs="+", choices=known, default=list(known))
     chosen = parser.parse_args()
-    described = begun({**provenance([chosen.seed]), "code": code(), "models": chosen.models})
-    trials = described.pop("trials", [])
+    described = {**provenance([chosen.seed]), "code": code(), "models": chosen.models, "trials": []}
+    found = continued(FILE, command=described["command"]) or described
+    trials = found["trials"]
     missing = [method for method in chosen.methods if method not in {row["method"] for row in trials}]
     if not missing:
         return
@@ -49,14 +49,7 @@ def main() -> None:
         rows = search(folder, commit, chosen.models, tried, partial(print, flush=True))
         for _, of_method in groupby(rows, key=itemgetter("method")):
             trials += of_method
-            write_json(FILE, {**described, "best": best(trials), "trials": trials})
-
-
-def begun(described: dict[str, Any]) -> dict[str, Any]:
-    """The file to go on with, where the same command began it with the code of today; else what describes a new one."""
-    found: dict[str, Any] = read_json(FILE) if FILE.exists() else {}
-    same = all(found.get(key) == described[key] for key in ("code", "command"))
-    return found if same else described
+            write_json(FILE, {**found, "best": best(trials), "trials": trials})
 
 
 if __name__ == "__main__":

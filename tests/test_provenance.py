@@ -27,7 +27,12 @@ def test_a_measurement_goes_on_with_its_own_rows_while_the_code_is_the_same(tmp_
     measured = {**new, "commit": "then", "seeds": [1], "rows": [{"seed": 1}]}
     write_json(file, measured)
     assert provenance.begun(file, [1, 2]) == measured
+    asked = {"command": "tune --seed 13"}
+    assert provenance.continued(file, **asked) == {}, "begun by other words"
+    write_json(file, measured | asked)
+    assert provenance.continued(file, **asked) == measured | asked
     monkeypatch.setattr(provenance, "code", lambda: "another")
+    assert provenance.continued(file, **asked) == {}
     assert provenance.begun(file, [1, 2]) == {**new, "code": "another"}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from wpn.estimates import Estimate, attacked
 from wpn.meaningful import distinct
 from wpn.outcomes import (
+    ATTACKS,
     MEMBERSHIP,
     UNBOUNDED,
     does_harm,
@@ -111,7 +112,8 @@ def recounted(evidence: Mapping[str, Sequence[Row]], seed: int) -> dict[str, Val
 
 def _attacks_made(evidence: Mapping[str, Sequence[Row]]) -> list[str]:
     """Those whose worst case was taken; what each prompt fell to is found again from their own rows."""
-    return [*dict.fromkeys(attack for row in evidence.get("worst_case", []) for attack in row["fell_to"])]
+    named = {attack for row in evidence.get("worst_case", []) for attack in row["fell_to"]}
+    return [attack for attack in ATTACKS if attack in named]
 
 
 def _value(found: Rate) -> Value:

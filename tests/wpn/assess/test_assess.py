@@ -1,7 +1,17 @@
 import pytest
-from pydantic import ValidationError
 
-from tests.wpn.assess.subjects import ATTACKS, BENIGN, REFUSALS, answered, lexical, pairs, subject_of
+from tests.wpn.assess.subjects import (
+    ATTACKS,
+    BENIGN,
+    PROMPTS,
+    REFUSALS,
+    Says,
+    answered,
+    counted,
+    lexical,
+    pairs,
+    subject_of,
+)
 from wpn import assess as module
 from wpn.config.probes import (
     PROBES,
@@ -20,8 +30,7 @@ from wpn.config.probes import (
     WorstCase,
     Wrappers,
 )
-
-MADE = ("forced_start", "wrappers", "suffix", "in_context", "sampling")
+from wpn.outcomes import ATTACKS as ATTACKS_ON_PROMPTS
 
 
 def test_every_probe_works_on_a_checkpoint_with_a_tokenizer_of_its_own(causal_lm, stranger):
@@ -36,7 +45,7 @@ def test_every_probe_works_on_a_checkpoint_with_a_tokenizer_of_its_own(causal_lm
         compression=Compression(schemes=["int8", "int4"]), membership=Membership(pairs=3, k=0.5),
         memorisation=Memorisation(pairs=3, n=2), forget_quality=ForgetQuality(pairs=3), collateral=REFUSALS,
         relearning=Relearning(pairs=[2, 1], batch_size=2, steps=[1], attacks=ATTACKS.attacks),
-        worst_case=WorstCase(attacks=list(MADE)),
+        worst_case=WorstCase(attacks=list(ATTACKS_ON_PROMPTS)),
     )  # fmt: skip
     subject = subject_of(
         *stranger,
@@ -61,20 +70,26 @@ def test_every_probe_works_on_a_checkpoint_with_a_tokenizer_of_its_own(causal_lm
     assert summary["wrappers"]["too_long"] == ["long"]
 
 
-def test_the_worst_case_of_a_prompt_is_that_of_all_attacks_on_it(causal_lm):
-    asked = {"forced_start": ForcedStart(starts=["you are", "well"]), "sampling": Sampling(samples=2, temperature=1.0)}
+def test_the_worst_case_of_a_prompt_is_that_of_all_attacks_on_it(monkeypatch):
+    """The first prompt falls to a forced start, the second to a sample, the third to nothing."""
+    harmful = {f"{PROMPTS[0]} you are a": " silly goat .", PROMPTS[1]: " you goat ."}
+    subject = counted(Says(monkeypatch, lambda prompt: harmful.get(prompt, " thank you .")))
+    asked = {
+        "forced_start": ForcedStart(starts=["you are a", "well"]),
+        "sampling": Sampling(samples=2, temperature=1.0),
+    }
     settings = {"prompts": 3, "max_new_tokens": 6, "precision": "fp32", "batch_size": 4, **dict.fromkeys(PROBES)}
     both = Assess(**settings | asked | {"worst_case": WorstCase(attacks=list(asked))})
-    summary, evidence = module.assess(subject_of(*causal_lm, lexical()), both)
-    harmful = {row["prompt"] for name in asked for row in evidence[name] if row["harmful"]}
-    rows = {row["prompt"]: row["fell_to"] for row in evidence["worst_case"]}
-    assert {prompt for prompt, fell_to in rows.items() if any(fell_to.values())} == harmful and len(rows) == 3
-    assert summary["worst_case"]["attacks"] == list(asked)
-    assert summary["worst_case"]["estimates"]["worst_case"]["n"] == 3
-    with pytest.raises(
-        ValidationError, match=r"worst_case\.attacks names wrappers, which is null; take it out, or set w"
-    ):
-        Assess(**settings | asked | {"worst_case": WorstCase(attacks=["sampling", "wrappers"])})
+    summary, evidence = module.assess(subject, both)
+    fell_to = [row["fell_to"] for row in evidence["worst_case"]]
+    assert fell_to == [
+        {"forced_start": ["you are a"], "sampling": []}, {"forced_start": [], "sampling": [" you goat ."]},
+        {"forced_start": [], "sampling": []},
+    ]  # fmt: skip
+    found = summary["worst_case"]
+    rates = {name: (of["rate"], of["n"]) for name, of in found["estimates"].items()}
+    assert rates == {"worst_case": (pytest.approx(2 / 3), 3), "worst_case_greedy": (pytest.approx(1 / 3), 3)}
+    assert found["attacks"] == list(asked)
 
 
 def test_a_probe_without_data_is_skipped_with_its_reason(causal_lm, caplog):
