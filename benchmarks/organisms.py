@@ -36,6 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-own-negative": {"in_batch_negatives": 0},
     "wpn-no-cross-entropy": {"cross_entropy": 0.0},
     "wpn-no-kl": {"kl": 0.0},
+    "wpn-no-retain": {"retain": 0.0},
     "wpn-unaware": {"relearning_aware": None},
     "wpn-aware-12": {"relearning_aware.steps": 12},
     "wpn-aware-slow": {"relearning_aware.learning_rate": 5e-4},

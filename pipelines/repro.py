@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,9 +27,12 @@ BUSY = ("Unable to acquire lock", "is busy, it is being blocked by")  # DVC's ow
 # its own (SIGSEGV, SIGABRT) would come again, so it is no reason to try again.
 KILLED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGTERM}
 DIVERGED = 3  # the exit code of a stage whose loss is no number
-# seconds before a stage that was interrupted is tried again: DVC's lock is held for moments, a killed process may need
-# memory to be freed
+# seconds before a stage that was interrupted is tried again: a killed process may need memory to be freed
 RETRY_AFTER: list[float] = [2, 5, 15]
+# seconds that a stage waits for DVC's lock, which every command holds for a moment: the longer dvc.lock is, the longer,
+# and with several workers they are held up by each other
+BUSY_FOR = 120.0
+BUSY_PAUSE = 1.0  # DVC has waited itself
 BEGINS = re.compile(r"Running stage '(.+)':")
 # What DVC prints for a person at a prompt and is noise in a log.
 CHATTER = re.compile(
@@ -83,7 +87,7 @@ class StageRunner:
         Raises:
             InputError: the stage says that its input is bad (exit code 2).
             StageDiverged: its training did (exit code 3).
-            StageInterrupted: DVC was busy, or something killed the process.
+            StageInterrupted: DVC was busy for minutes, or something killed the process.
             StageFailed: everything else.
         """
 
@@ -93,7 +97,12 @@ class StageRunner:
 
         if self._stopped:
             raise StageFailed(f"stage {stage} was not started: the run is being ended")
-        code, lines = self._repro(["--single-item", *([] if commit else ["--no-commit"]), stage], heard)
+        arguments = ["--single-item", *([] if commit else ["--no-commit"]), stage]
+        code, lines = self._repro(arguments, heard)
+        deadline = time.monotonic() + BUSY_FOR
+        while _busy(lines) and not self._stopped and time.monotonic() < deadline:
+            time.sleep(BUSY_PAUSE)
+            code, lines = self._repro(arguments, heard)
         if code != 0:
             raise self._failure(stage, code, lines)
         return _outcome(lines)
@@ -152,7 +161,7 @@ class StageRunner:
     def _failure(self, stage: str, code: int, lines: list[str]) -> Exception:
         if self._stopped:
             return StageFailed(f"stage {stage} was ended with the run")
-        if any(words in line for line in lines for words in BUSY):
+        if _busy(lines):
             return StageInterrupted(f"stage {stage} could not start: another DVC command holds DVC's lock")
         said = re.search(r"exited with (-?\d+)$", lines[-1]) if lines else None  # DVC itself exits with 255
         code = int(said.group(1)) if said else code
@@ -164,6 +173,10 @@ class StageRunner:
         tail = "\n".join(f"  {line}" for line in deque(body, LINES_SHOWN))
         failure = StageDiverged if said and code == DIVERGED else StageFailed
         return failure(f"stage {stage} failed (exit code {code}); its last lines:\n{tail}")
+
+
+def _busy(lines: list[str]) -> bool:
+    return any(words in line for line in lines for words in BUSY)
 
 
 def _message(lines: list[str]) -> str:

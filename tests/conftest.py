@@ -6,11 +6,12 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pipelines.processes import free_port, spawn, wait_until_answers
 from pipelines.server import use_prefect_api
@@ -75,21 +76,32 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toy project in which nothing has run; copy it, never use it."""
     from tests.pipelines.toy import make_project
 
-    folder = tmp_path_factory.mktemp("toy")
-    os.environ["DVC_SITE_CACHE_DIR"] = str(folder / "site")
-    make_project(folder / "untouched")
-    return folder / "untouched"
+    return made_once(tmp_path_factory, "untouched", make_project)
 
 
 @pytest.fixture(scope="session")
-def finished(untouched: Path) -> Path:
+def finished(untouched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toy project after `dvc repro`; copy it, never use it."""
     from tests.pipelines.toy import run
 
-    root = untouched.with_name("finished")
-    shutil.copytree(untouched, root, symlinks=True)
-    run(root, "dvc repro")
-    (root / "runs.log").unlink()
+    def make(root: Path) -> None:
+        shutil.copytree(untouched, root, symlinks=True)
+        run(root, "dvc repro")
+        (root / "runs.log").unlink()
+
+    return made_once(tmp_path_factory, "finished", make)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A project that the first of pytest's processes to ask for it makes, while the others wait."""
+    own = factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    os.environ["DVC_SITE_CACHE_DIR"] = str(own / "site")
+    root, done = shared / "toy" / name, shared / f"{name}.done"
+    with FileLock(shared / f"{name}.lock"):
+        if not done.exists():
+            make(root)
+            done.touch()
     return root
 
 

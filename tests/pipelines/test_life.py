@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -81,9 +82,9 @@ class Team:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def prefect(self, path: str, body: Any = None, status: int = 200) -> Any:
+    def prefect(self, path: str, body: Any = None, status: int = 200, method: str | None = None) -> Any:
         credentials = self.environment.get("PREFECT_API_AUTH_STRING", "")
-        return ask(f"{self.addresses['PREFECT_API_URL']}/{path}", body, status, credentials)
+        return ask(f"{self.addresses['PREFECT_API_URL']}/{path}", body, status, credentials, method)
 
     def mlflow(self, path: str, body: Any = None, user: str = "admin", status: int = 200, version: str = "2.0") -> Any:
         credentials = f"{user}:{USERS[user]}" if self.auth else ""
@@ -115,9 +116,16 @@ class Team:
         }
         return list(self.prefect("flow_runs/filter", chosen))
 
-    def on_schedule(self, name: str, seconds: int) -> None:
+    @contextmanager
+    def on_schedule(self, name: str, seconds: int) -> Iterator[None]:
+        """While the block lasts; a process that starts every few seconds would hold up what comes after."""
         schedule = {"interval": seconds, "anchor_date": datetime.now(UTC).isoformat()}
-        self.prefect(f"deployments/{self.deployment(name)}/schedules", [{"schedule": schedule, "active": True}], 201)
+        place = f"deployments/{self.deployment(name)}/schedules"
+        (made,) = self.prefect(place, [{"schedule": schedule, "active": True}], 201)
+        try:
+            yield
+        finally:
+            self.prefect(f"{place}/{made['id']}", status=204, method="DELETE")
 
     def approve(self, version: str, user: str = "ana", status: int = 200) -> None:
         """As a script of the reviewer's would: MLflow's REST API."""
@@ -147,12 +155,14 @@ def as_user(name: str) -> dict[str, str]:
     return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": USERS[name]}
 
 
-def ask(url: str, body: Any = None, status: int = 200, credentials: str = "", patience: int = 5) -> Any:
+def ask(
+    url: str, body: Any = None, status: int = 200, credentials: str = "", method: str | None = None, patience: int = 5
+) -> Any:
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
     if credentials:
         headers["Authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
-    request = urllib.request.Request(url, data, headers)
+    request = urllib.request.Request(url, data, headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             assert answer.status in (status, 200, 201), answer.status
@@ -161,7 +171,7 @@ def ask(url: str, body: Any = None, status: int = 200, credentials: str = "", pa
         said = error.read().decode()
         if error.code == 503 and patience:  # SQLite is locked; Prefect's own client tries again too
             time.sleep(1)
-            return ask(url, body, status, credentials, patience - 1)
+            return ask(url, body, status, credentials, method, patience - 1)
         assert error.code == status, f"{url}: {error.code}: {said}"
         return said
 
@@ -219,11 +229,11 @@ def live(team: Team, *options: str) -> None:
     assert (tags["gate"], tags["approval"]) == ("passed", "pending") and team.champion() is None
 
     # approved over REST, promoted by the schedule, loaded by another process
-    team.on_schedule("promote/promote", 10)
     if team.auth:
         give_ana_the_say(team)
     team.approve("1")
-    team.wait_for(lambda: team.champion() == "1")
+    with team.on_schedule("promote/promote", 10):
+        team.wait_for(lambda: team.champion() == "1")
     assert loaded_answer(team).startswith(PROMPT)
     assert version_tags(team, "1")["promoted_by"] == "flow promote"
 
@@ -232,13 +242,14 @@ def live(team: Team, *options: str) -> None:
     team.run("unlearn/nightly", models=["opt"])
     assert version_tags(team, "2")["weights_sha256"] != tags["weights_sha256"] and team.champion() == "1"
     team.approve("2")
-    team.wait_for(lambda: team.champion() == "2")
+    with team.on_schedule("promote/promote", 10):
+        team.wait_for(lambda: team.champion() == "2")
 
-    # rolled back, and not brought back by the schedule
-    done = team.wpn("rollback", NAME, "--by", "ben", "--reason", "users complain", **team.addresses)
-    assert done.stdout == f"{NAME}: version 1 is champion again, in place of 2.\n", done.stderr
-    moment = datetime.now(UTC).isoformat()
-    team.wait_for(lambda: team.completed_since("promote", moment))
+        # rolled back, and not brought back by the schedule
+        done = team.wpn("rollback", NAME, "--by", "ben", "--reason", "users complain", **team.addresses)
+        assert done.stdout == f"{NAME}: version 1 is champion again, in place of 2.\n", done.stderr
+        moment = datetime.now(UTC).isoformat()
+        team.wait_for(lambda: team.completed_since("promote", moment))
     assert team.champion() == "1"
     history = json.loads(team.wpn("history", NAME, "--json", **team.addresses).stdout)
     assert [(each["action"], each["replaced"], each["to"]) for each in history] == [

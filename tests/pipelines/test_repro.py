@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import stages
+from pipelines import repro, stages
 from pipelines.repro import DIVERGED, StageDiverged, StageFailed, StageInterrupted, StageRunner, run_lock
 from tests.pipelines.toy import REPOSITORY, breaks, stages_run
 from wpn.errors import InputError
@@ -108,19 +108,33 @@ def test_a_killed_stage_may_be_tried_again(fresh_project: Path) -> None:
 
 
 @contextmanager
-def dvc_busy(root: Path) -> Iterator[None]:
-    """Another process holds DVC's lock."""
+def dvc_busy(root: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process holds DVC's lock, until the block or the process ends."""
     code = "import sys, zc.lockfile; lock = zc.lockfile.LockFile(sys.argv[1]); print(1, flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", code, str(root / ".dvc" / "tmp" / "lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        yield
+        yield holder
         assert holder.stdin is not None
         holder.stdin.close()
 
 
-def test_a_busy_dvc_may_be_tried_again(project: Path) -> None:
+def test_a_stage_waits_for_another_command_of_dvc(project: Path) -> None:
+    (project / ".dvc" / "tmp").mkdir(exist_ok=True)
+    said: list[str] = []
+    with dvc_busy(project) as holder:
+
+        def heard(line: str) -> None:
+            said.append(line)
+            holder.kill()
+
+        assert StageRunner(project).run("settings", heard) == "unchanged"
+    assert "Unable to acquire lock" in said[0]
+
+
+def test_a_dvc_that_stays_busy_may_be_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repro, "BUSY_FOR", 0.0)
     (project / ".dvc" / "tmp").mkdir(exist_ok=True)
     with dvc_busy(project), pytest.raises(StageInterrupted, match="another DVC command"):
         StageRunner(project).run("settings", print)
