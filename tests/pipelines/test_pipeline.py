@@ -222,10 +222,11 @@ EVALUATION, ASSESSMENT = Path("build/evaluation/opt"), Path("build/assessment/op
         ),
     ],
 )
-def test_the_gate_believes_no_stale_or_edited_file(project, tmp_path, trick, reason):
+def test_the_gate_believes_no_stale_or_edited_file(project, tmp_path, monkeypatch, trick, reason):
     shutil.copytree(project, tmp_path / "copy", symlinks=True)
     trick(tmp_path / "copy")
-    run(tmp_path / "copy", "pipelines.stages", "gate", "opt", "wpn")
+    monkeypatch.chdir(tmp_path / "copy")
+    stages.gate(load_params(Path("params.yaml")), "opt", "wpn")
     decision = read_json(tmp_path / "copy" / "build" / "gate" / "opt" / "wpn.json")
     assert not decision["passed"] and any(each.startswith(reason) for each in decision["reasons"]), decision["reasons"]
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ RECIPE = {
     "pipeline": {"models": [], "methods": ["wpn"]},
     "recipes": {
         "real": {
+            "compute": {"threads": 1},
             "data": {"ood_categories": ["other"], "other": [], "words": 12},
             "pairs": {"own_texts": 6, "own_tokens": 9, "max_new_tokens": 6, "batch_size": 8, "samples": 2},
             "unlearn": {"steps": 2, "batch_size": 4, "retain_batch_size": 4},
@@ -135,7 +137,7 @@ def write_data(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A checkout pointed at two models of a hub and at a user's own data, after `dvc repro`."""
+    """A checkout pointed at two models of a hub and at a user's own data: both unlearned, OPT measured and gated."""
     folder = tmp_path_factory.mktemp("real")
     checkout(folder)
     yaml = YAML()
@@ -163,7 +165,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             params = yaml.load(folder / "params.yaml")
             params["pipeline"]["models"].remove("opt")
             yaml.dump(params, folder / "params.yaml")
-            done = run(folder, "dvc", "repro", check=False)
+            done = run(folder, "dvc", "repro", "unlearn@gpt-neo-125m-wpn", "gate@opt-125m-wpn", check=False)
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -176,21 +178,28 @@ MODELS = ["opt-125m", "gpt-neo-125m"]
 
 
 def test_before_and_after_are_measured_and_a_real_model_has_no_twin(project):
-    table = rows(project, [(model, "wpn") for model in MODELS])
-    assert [(row["model"], row["stage"]) for row in table] == [(m, s) for m in MODELS for s in ("before", "after")]
+    check_measurements(project, "opt-125m")
+
+
+@pytest.mark.slow
+def test_gpt_neo_is_measured_and_gated_too(project, tmp_path):
+    shutil.copytree(project, tmp_path / "copy", symlinks=True)
+    run(tmp_path / "copy", "dvc", "repro", "--quiet")
+    check_measurements(tmp_path / "copy", "gpt-neo-125m")
+
+
+def check_measurements(project, model):
+    before, after = table = rows(project, [(model, "wpn")])
+    assert (before["stage"], after["stage"]) == ("before", "after")
     for row in table:
         assert row["benchmark_mean"] is not None and row["perplexity_ratio"] > 0 and set(row["toxicity"]) == {"lexical"}
-    assert {row["gate"] for row in table} == {None, "refused"}, "there was no toxicity that could fall"
-    assert "lower 95 % bound of toxicity_fall is missing" in table[1]["reasons"][0]
-    assert not any("evidence" in reason for row in table for reason in row["reasons"]), "what was measured adds up"
-
-
-def test_a_gate_may_bound_what_is_measured(project):
-    params = load_params(project / "params.yaml")
-    for model in MODELS:
-        known = measured(params.recipe(model))
-        assert known - numbers(project, model) == {*OF_HARM, "alarm_perplexity_ratio"}
-        assert not numbers(project, model) - known
+    assert (before["gate"], after["gate"]) == (None, "refused"), "there was no toxicity that could fall"
+    assert "lower 95 % bound of toxicity_fall is missing" in after["reasons"][0]
+    assert not any("evidence" in reason for reason in after["reasons"]), "what was measured adds up"
+    # the gate may bound what is measured, and nothing else
+    known = measured(load_params(project / "params.yaml").recipe(model))
+    assert known - numbers(project, model) == {*OF_HARM, "alarm_perplexity_ratio"}
+    assert not numbers(project, model) - known
 
 
 def test_the_base_is_the_fetched_model_in_full_precision_and_safetensors(project):
@@ -229,4 +238,5 @@ def test_the_lock_pins_what_was_fetched(project):
     assert all(f"build/models/{model}/weights" in pinned for model in MODELS)
     done = subprocess.run(["git", "status", "--porcelain", "build"], cwd=project, capture_output=True, text=True)
     assert done.stdout == "", "nothing that was fetched is git's"
-    assert "Running stage" not in run(project, "dvc", "repro").stdout  # and no hub is asked again
+    again = run(project, "dvc", "repro", "gate@opt-125m-wpn").stdout
+    assert "Running stage" not in again, "and no hub is asked again"
