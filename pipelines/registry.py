@@ -194,8 +194,11 @@ def _create(
 
     tracking.finish(client, run_id, unlearned)  # logging a model has opened the run again
     if not client.search_registered_models(f"name = '{name}'"):
-        with suppress(MlflowException):  # made by another process at this moment
+        try:
             client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # made by another process at this moment
+                raise
     tags = {"approval": "pending", **_tags(root, unlearned, registration)}
     return client.create_model_version(
         name, source, run_id=run_id, model_id=model_id, tags=tags, description=_description(registration)
