@@ -29,10 +29,10 @@ KILLED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.S
 DIVERGED = 3  # the exit code of a stage whose loss is no number
 # seconds before a stage that was interrupted is tried again: a killed process may need memory to be freed
 RETRY_AFTER: list[float] = [2, 5, 15]
-# seconds that a stage waits for DVC's lock, which every command holds for a moment: the longer dvc.lock is, the longer,
-# and with several workers they are held up by each other
-BUSY_FOR = 120.0
-BUSY_PAUSE = 1.0  # DVC has waited itself
+# how often a stage is tried while DVC's lock is held, be it by another stage of this run: every command of DVC holds it
+# while it reads and writes dvc.lock, and needs the longer for that the more models and methods there are
+BUSY_TRIES = 25  # some two minutes, for DVC itself waits in each
+BUSY_PAUSE = 1.0  # seconds
 BEGINS = re.compile(r"Running stage '(.+)':")
 # What DVC prints for a person at a prompt and is noise in a log.
 CHATTER = re.compile(
@@ -87,7 +87,7 @@ class StageRunner:
         Raises:
             InputError: the stage says that its input is bad (exit code 2).
             StageDiverged: its training did (exit code 3).
-            StageInterrupted: DVC was busy for minutes, or something killed the process.
+            StageInterrupted: DVC stayed busy, or something killed the process.
             StageFailed: everything else.
         """
 
@@ -95,17 +95,17 @@ class StageRunner:
             if not CHATTER.match(line):
                 log(line)
 
-        if self._stopped:
-            raise StageFailed(f"stage {stage} was not started: the run is being ended")
         arguments = ["--single-item", *([] if commit else ["--no-commit"]), stage]
-        code, lines = self._repro(arguments, heard)
-        deadline = time.monotonic() + BUSY_FOR
-        while _busy(lines) and not self._stopped and time.monotonic() < deadline:
-            time.sleep(BUSY_PAUSE)
+        for _ in range(BUSY_TRIES):
+            if self._stopped:
+                raise StageFailed(f"stage {stage} was not started: the run is being ended")
             code, lines = self._repro(arguments, heard)
-        if code != 0:
-            raise self._failure(stage, code, lines)
-        return _outcome(lines)
+            if code == 0:
+                return _outcome(lines)
+            if not _busy(lines):
+                break
+            time.sleep(BUSY_PAUSE)
+        raise self._failure(stage, code, lines)
 
     def run_all(self, begun: Callable[[str], None], targets: Sequence[str] = (), force: bool = False) -> None:
         """`dvc repro`: every stage in its order; `begun` is called with the name of each that is computed.

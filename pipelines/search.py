@@ -128,7 +128,7 @@ def _trial(runner: StageRunner, folder: Path, row: Row) -> Row:
 
 
 def _patiently(runner: StageRunner, stage: str) -> None:
-    """A stage, tried again where another one held DVC's lock."""
+    """A stage, tried again where something killed it."""
     for pause in RETRY_AFTER:
         try:
             runner.run(stage, _unheard, commit=False)

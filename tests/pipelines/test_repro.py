@@ -134,7 +134,7 @@ def test_a_stage_waits_for_another_command_of_dvc(project: Path) -> None:
 
 
 def test_a_dvc_that_stays_busy_may_be_tried_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repro, "BUSY_FOR", 0.0)
+    monkeypatch.setattr(repro, "BUSY_TRIES", 1)
     (project / ".dvc" / "tmp").mkdir(exist_ok=True)
     with dvc_busy(project), pytest.raises(StageInterrupted, match="another DVC command"):
         StageRunner(project).run("settings", print)
