@@ -191,6 +191,7 @@ def team(fresh_project: Path, tmp_path: Path) -> Iterator[Team]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     environment |= {"HOME": str(tmp_path), "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    environment |= {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}  # of 60: until a new schedule is seen
     made = Team(root, environment)
     yield made
     made.wpn("down")
