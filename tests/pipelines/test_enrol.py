@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pipelines import promotion, registry, tracking
 from pipelines.enrol import enrol
@@ -123,6 +124,28 @@ def test_a_registration_that_dies_anywhere_is_ended_by_the_next_one(
             assert survives > 30, "runs, files, weights, version and alias are some thirty writes"
             return
     raise AssertionError("it never got through")
+
+
+def test_a_registered_model_that_another_process_makes_first_is_taken(
+    stored_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, params = tracking.connect(stored_project), load_params(stored_project / "params.yaml")
+    client.create_registered_model(NAME)
+    monkeypatch.setattr(client, "search_registered_models", lambda *_: [])  # asked a moment before it was there
+    assert enrol(client, stored_project, params, "opt", "wpn")["version"] == "1"
+
+
+def test_a_registered_model_that_cannot_be_made_is_not_taken_for_one_that_is_there(
+    stored_project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, params = tracking.connect(stored_project), load_params(stored_project / "params.yaml")
+
+    def full(*_: Any) -> None:
+        raise MlflowException("database or disk is full")
+
+    monkeypatch.setattr(client, "create_registered_model", full)
+    with pytest.raises(MlflowException, match=r"^database or disk is full$"):
+        enrol(client, stored_project, params, "opt", "wpn")
 
 
 @pytest.fixture
