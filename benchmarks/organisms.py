@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "wpn-no-retain": {"retain": 0.0},
     "wpn-unaware": {"relearning_aware": None},
     "wpn-aware-12": {"relearning_aware.steps": 12},
+    "wpn-aware-late": {"relearning_aware.begin": 0.3},
     "wpn-aware-slow": {"relearning_aware.learning_rate": 5e-4},
     "wpn-aware-range": {"relearning_aware.learning_rate": 5e-4, "relearning_aware.highest_rate": 3e-3},
     "wpn-slow": {"learning_rate": 2e-3},

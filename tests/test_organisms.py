@@ -60,9 +60,14 @@ def test_the_ablation_changes_one_thing_of_wpn_at_a_time(tmp_path):
         if not name.startswith("wpn-aware-"):
             assert methods[name] == methods["wpn"].model_copy(update=difference) != methods["wpn"]
     aware = methods["wpn"].relearning_aware
-    rates = {"learning_rate": 5e-4}, {"learning_rate": 5e-4, "highest_rate": 3e-3}
-    variants = ("wpn-aware-12", "wpn-aware-slow", "wpn-aware-range")
-    for name, difference in zip(variants, ({"steps": 12}, *rates), strict=True):
+    foreseen = {
+        "wpn-aware-12": {"steps": 12},
+        "wpn-aware-late": {"begin": 0.3},
+        "wpn-aware-slow": {"learning_rate": 5e-4},
+        "wpn-aware-range": {"learning_rate": 5e-4, "highest_rate": 3e-3},
+    }
+    assert foreseen.keys() == {name for name in VARIANTS if name.startswith("wpn-aware-")}
+    for name, difference in foreseen.items():
         other = {"relearning_aware": aware.model_copy(update=difference)}
         assert methods[name] == methods["wpn"].model_copy(update=other) != methods["wpn"]
     assert params.recipes["organism"].evaluate.split == "dev"
